@@ -25,6 +25,7 @@ from tests.service.test_metrics import value
 def real(releases: Path, monkeypatch) -> Iterator[Dependencies]:
     """The dependencies of a real service, whose circuit breaker opens at the first failure."""
     monkeypatch.setattr(startup, "GuardConfig", partial(GuardConfig, failures=1, reset_timeout_s=60))
+    monkeypatch.setattr("multitudes.retrieval.release_watcher._POLL_INTERVAL_S", 3600.0)  # the tests look for releases
     with open_dependencies(releases, patient(state={"read_s": 20})) as deps:
         yield deps
 
