@@ -121,15 +121,21 @@ def test_what_is_unusual_gets_the_answer_of_the_middlewares(request_bytes, statu
 
 
 def test_after_a_rejected_batch_or_events_nothing_is_read_for_a_moment(deps: Dependencies, monkeypatch):
-    asked, pauses = "", list[str]()
-    monkeypatch.setattr(FlowControl, "pause_reading", lambda _: pauses.append(asked))
+    asked, pauses, complete = list[bytes](), list[bytes](), ServiceProtocol.on_headers_complete
+
+    def note(self: ServiceProtocol) -> None:
+        asked.append(self.url)
+        complete(self)
+
+    monkeypatch.setattr(ServiceProtocol, "on_headers_complete", note)
+    monkeypatch.setattr(FlowControl, "pause_reading", lambda _: pauses.append(asked[-1]))
     with connected(deps) as connection:
-        for asked in ("/v1/recommend", "/v1/recommend/batch", "/v1/events"):
-            connection.sendall(REQUEST.replace(b"/v1/recommend", asked.encode()))
+        for path in ("/v1/recommend", "/v1/recommend/batch", "/v1/events"):
+            connection.sendall(REQUEST.replace(b"/v1/recommend", path.encode()))
             assert answer(connection)[0] == 429
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answer(connection)[0] == 200
-    assert pauses == ["/v1/recommend/batch", "/v1/events"]
+    assert pauses == [b"/v1/recommend/batch", b"/v1/events"]
 
 
 def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):

@@ -249,8 +249,12 @@ def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases
 
 def children(pid: int) -> set[int]:
     """Return the workers of a process; Python's own helper that watches shared memory is none."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child) for child in found if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text()}
+    found = set[int]()
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it is gone, and its parent knows
+            if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text():
+                found.add(int(child))
+    return found
 
 
 @pytest.mark.slow
