@@ -68,6 +68,10 @@ def serving(releases: Path, *options: str, settings: str = "", workers: str = "1
         process.communicate()
 
 
+def measured(running: Running) -> str:
+    return httpx.get(f"{running.url}/metrics", timeout=PATIENCE_S).text
+
+
 def until(true: Callable[[], bool]) -> None:
     end_s = time.monotonic() + PATIENCE_S
     while not true():
@@ -110,7 +114,7 @@ def test_what_was_accepted_before_sigterm_is_answered(releases):
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(head.encode() + body[:5])
-            time.sleep(0.3)  # so that it is taken up
+            until(lambda: "multitudes_requests_in_flight 2.0" in measured(running))  # it, and this question
             running.process.send_signal(signal.SIGTERM)
             until(lambda: not listens(host, int(port)))
             connection.sendall(body[5:])
@@ -260,7 +264,7 @@ def children(pid: int) -> set[int]:
 @pytest.mark.slow
 def test_a_worker_that_cannot_be_replaced_yet_leaves_the_others_serving(releases):
     with serving(releases, workers="2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
-        until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)
+        until(lambda: "multitudes_processes 2.0" in measured(running))
         before, away = children(running.process.pid), releases.with_name("away")
         releases.rename(away)
         os.kill(min(before), signal.SIGKILL)
@@ -270,7 +274,7 @@ def test_a_worker_that_cannot_be_replaced_yet_leaves_the_others_serving(releases
         assert running.process.poll() is None
         assert client.recommend(RecommendRequest(user_id="ann")).candidates
         away.rename(releases)
-        until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)
+        until(lambda: "multitudes_processes 2.0" in measured(running))
         code, err = running.end()
     assert code == 0
     assert "a worker cannot start" in err
