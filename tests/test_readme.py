@@ -2,16 +2,15 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from multitudes import sample_path
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,18 +39,6 @@ def write_movielens(folder: Path) -> None:
     items.select("title", movieId="item_id", genres=pl.col("topics").list.join("|")).write_csv(folder / "movies.csv")
 
 
-def free_port() -> str:
-    """Return a port that nobody has: another run on this machine may have the README's.
-
-    It is none of those that the system gives to whoever asks for any, such as another test before the service has it.
-    """
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
-        with socket.socket() as trial, suppress(OSError):
-            trial.bind(("127.0.0.1", port))
-            return str(port)
-    raise AssertionError("no port is free")
-
-
 @pytest.mark.slow
 def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
     write_movielens(tmp_path)
@@ -60,7 +47,7 @@ def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
     for language, written, shown in BLOCK.findall(README):
         if language not in ("python", "bash"):
             continue
-        port = free_port()  # only now: the blocks before take minutes
+        port = str(free_port())  # only now: the blocks before take minutes
         code = written.replace(PORT, port)
         call = [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
         environment = os.environ | {"PATH": path, "COLUMNS": "100"}

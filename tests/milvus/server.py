@@ -9,6 +9,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.ports import free_port
+
 PASSWORD = "root:Milvus"  # what a fresh server has
 _PORTS = ("root_coord", "proxy", "proxy_internal", "query_coord", "query_node", "index_coord", "index_node")
 _MORE_PORTS = ("data_coord", "data_node")
@@ -21,7 +23,7 @@ class Server:
         import milvus  # noqa: PLC0415 (only where the package is there)
 
         names = [f"{name}_port" for name in (*_PORTS, *_MORE_PORTS)]
-        *ports, client, peer = free_ports(len(names) + 2)
+        *ports, client, peer = [free_port() for _ in range(len(names) + 2)]
         self.folder = folder
         self._etcd = _etcd_config(folder, client, peer)
         settings = dict(zip(names, ports, strict=True)) | {"etcd_port": client}
@@ -30,7 +32,7 @@ class Server:
         self.port = settings["proxy_port"]
         config.try_bind_port = _bound
         self._server = milvus.MilvusServer(config, wait_for_started=False)
-        self._server.webservice_port = free_ports(1)[0]
+        self._server.webservice_port = free_port()
         self._watch: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,17 +77,6 @@ class Server:
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _bound(port: int) -> socket.socket | None:

@@ -19,7 +19,7 @@ from multitudes.index.tuning import RecallTarget, Tuning
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import CallFailedError, Connection, deadline, remaining_s
 from multitudes_milvus.search import SearchParameters
-from tests.milvus.server import free_ports
+from tests.ports import free_port
 
 BROKEN = CallFailedError(grpc.StatusCode.UNAVAILABLE, "connection reset")
 NOT_SERVED = MilvusException(65535, "failed to get delegator")
@@ -101,7 +101,7 @@ def describe_collection(folder: Path, server: dict[str, object]) -> None:
 
 def test_a_release_that_names_a_server_gets_no_variable_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "sesame")
-    monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free_port()}")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         listener.settimeout(0.5)
         named = {"uri": f"http://127.0.0.1:{listener.getsockname()[1]}", "token_variable": "SECRET", "timeout_s": 1}

@@ -16,7 +16,8 @@ from multitudes.index.protocol import Index
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.index import MilvusIndex
 from multitudes_milvus.publishing import publish_collection
-from tests.milvus.server import Server, free_ports
+from tests.milvus.server import Server
+from tests.ports import free_port
 
 VECTORS = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
 VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)  # each is its own best item
@@ -58,7 +59,7 @@ def refused(index: MilvusIndex, message: str) -> str:
 
 def test_a_server_that_is_down(folder: Path):
     assert best(opened(folder)) == [0, 1, 2], "control: with the right address it answers"
-    refused(opened(folder, uri=f"http://127.0.0.1:{free_ports(1)[0]}"), "cannot be reached")
+    refused(opened(folder, uri=f"http://127.0.0.1:{free_port()}"), "cannot be reached")
 
 
 def test_a_server_that_hangs(folder: Path, server: Server):

@@ -23,7 +23,7 @@ from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
 from multitudes_milvus.index import MilvusIndex
 from multitudes_milvus.publishing import publish_collection
-from tests.milvus.server import free_ports
+from tests.ports import free_port
 
 N, D = 300, 8
 SWITCHES = 100
@@ -189,7 +189,7 @@ def test_a_server_without_anything_is_published_to_and_one_that_is_down_is_not(u
     made.activate("0001")
     assert serving_collection(Connection(config)) == made.name
     with pytest.raises(UnavailableError, match="cannot be reached"):
-        published(MilvusConfig(uri=f"http://127.0.0.1:{free_ports(1)[0]}"), 1)
+        published(MilvusConfig(uri=f"http://127.0.0.1:{free_port()}"), 1)
 
 
 def test_a_build_that_takes_too_long_ends_in_time(uri: str):

@@ -4,11 +4,12 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from tests.ports import free_port
 
 PASSWORD = "sesame"
 WHY_NOT = "PostgreSQL with pgvector is not installed (Debian: postgresql-17-pgvector)"
@@ -21,9 +22,7 @@ class Server:
     """One server with an empty database; ``start`` again after ``stop`` finds the same data on the same port."""
 
     def __init__(self) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = int(taken.getsockname()[1])
+        self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="multitudes-postgres-"))
         self._user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name  # it does not run as root
         self.process: subprocess.Popen[bytes] | None = None

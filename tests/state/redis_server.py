@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 WHY_NOT = "neither redis-server nor valkey-server is on the PATH"
 _START_S = 30.0
@@ -26,9 +28,7 @@ class RedisServer:
         *,
         durable: bool = False,
     ) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = int(taken.getsockname()[1])
+        self.port = free_port()
         self._folder, self._password, self._host = folder, password, host
         self._durable = durable
         self._within = within  # what comes before the program's name, as to run it in another network

@@ -1,7 +1,6 @@
 """Ranks of one training in processes of their own, by gloo, and what each of them found."""
 
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import torch
 from torch import multiprocessing
 
 from multitudes.training.distributed import Ranks, join_ranks
+from tests.ports import free_port
 
 # It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
 WITHOUT_GRADIENT = "items.layers.3.bias"
@@ -22,11 +22,8 @@ def of_ranks(
 ) -> list[Any]:
     """Return what ``work(ranks, *arguments)`` returned at each of ``size`` ranks."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     multiprocessing.spawn(  # type: ignore[attr-defined]
-        _rank, (size, port, work, folder, arguments, timeout_s), nprocs=size
+        _rank, (size, free_port(), work, folder, arguments, timeout_s), nprocs=size
     )
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
