@@ -158,7 +158,7 @@ async def answered(sent: bytes, answers: int) -> tuple[bytes, bool]:
         for start in range(0, len(sent), 5_000):
             writer.write(sent[start : start + 5_000])
             await writer.drain()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(240):
             while back.count(b"HTTP/1.1 ") < answers:
                 if not (piece := await reader.read(1 << 16)):
                     return back, True
