@@ -79,20 +79,20 @@ def resolve_requests(
     answer are needed and not cached.
     """
     may_be_cached = degradation == Degradation.CACHED
-    ids = [one.user_id for one in requests if one.user_state is None and not one.state_error and not may_be_cached]
-    published = builder.published([user_id for user_id in ids if user_id is not None])
-    return [_resolve(builder, request, degradation, cache, published) for request in requests]
+    pairs = [(one, cache.get(one.user_id) if may_be_cached or one.state_error else None) for one in requests]
+    unread = [one.user_id for one, cached in pairs if cached is None and one.user_state is None]
+    published = builder.published([user_id for user_id in unread if user_id is not None])
+    return [_resolve(builder, request, degradation, cached, published) for request, cached in pairs]
 
 
 def _resolve(
     builder: UserContextBuilder,
     request: Request,
     degradation: Degradation,
-    cache: VectorCache,
+    cached: CachedUser | None,
     published: Mapping[Id, UserContext],
 ) -> ResolvedRequest:
     preferences, error = Preferences.from_request(request, builder.release), request.state_error
-    cached = cache.get(request.user_id) if degradation == Degradation.CACHED or error else None
     if cached is not None:
         fallback, level = "the interests of the last answer", max(degradation, Degradation.CACHED)
         shortfall = Shortfall("state", f"{error}: {fallback}") if error else time_shortfall(fallback)
@@ -122,5 +122,5 @@ def _find_user(
         context = builder.from_state(request.user_state)
         is_known = context.user >= 0 or request.user_state.events or request.user_state.followed_topics
         return context, "" if is_known else f"nothing is known of user {user_id!r}"
-    known = published.get(user_id) or builder.published([user_id]).get(user_id)
+    known = published.get(user_id)
     return (known, "") if known else (builder.from_request((), (), user_id), f"user {user_id!r} is not in this release")
