@@ -79,19 +79,25 @@ class LoadShedder:
     def reject(self, scope: Scope) -> Rejection | None:
         """Return the answer to a request that is rejected; None: it goes on."""
         admitted = scope.get("state", {}).pop("admitted", None)
-        if admitted is not None:  # its task begins, and reads the body
-            self._in_flight.leave(monotonic(), "interactive", admitted, comes_again=True)
-            return None
+        if admitted is None:
+            return self.reject_early(scope, counts=False)
+        self._in_flight.leave(monotonic(), "interactive", admitted, comes_again=True)  # its task reads the body
+        return None
+
+    def reject_early(self, scope: Scope, *, counts: bool = True) -> Rejection | None:
+        """Decide before a task is made: many heads are read before the first begins, so what is admitted ``counts``."""
         route, work = route_and_work(scope)
-        if work is None or (work == "interactive" and not self._in_flight.is_full):
+        if work is None or (work == "interactive" and not counts and not self._in_flight.is_full):
             return None
-        headers = dict(scope["headers"])
+        headers, now_s = dict(scope["headers"]), monotonic()
         client = self._client(scope, headers)
         if client is None:
             return None
-        now_s = monotonic()
         excess_s = self._in_flight.excess_s(work, self._time_limit_s(headers, work), client, now_s)
         if excess_s <= 0:
+            if counts and work == "interactive":
+                self._in_flight.enter(now_s, work, client)
+                scope["state"]["admitted"] = client
             return None
         for counter in self._counters[route]:
             counter.inc()
@@ -104,15 +110,6 @@ class LoadShedder:
         length = headers.get(b"content-length", b"")
         closes = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
         return Rejection(work, ceil(retry_after_s), closes)
-
-    def reject_early(self, scope: Scope) -> Rejection | None:
-        """Decide before a task is made: many heads are read before the first begins, so what is admitted counts."""
-        rejection = self.reject(scope)
-        is_single = rejection is None and route_and_work(scope)[1] == "interactive"
-        if is_single and (client := self._client(scope, dict(scope["headers"]))) is not None:
-            self._in_flight.enter(monotonic(), "interactive", client)
-            scope["state"]["admitted"] = client
-        return rejection
 
     def _time_limit_s(self, headers: Mapping[bytes, bytes], work: Work) -> float:
         """Return the time that decides about a request: a longer deadline than the default gives no more places."""
