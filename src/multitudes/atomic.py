@@ -35,11 +35,13 @@ def partial_path(path: Path, *, shared: bool = False, folder: Path | None = None
 def replace_file(file: Path, *, shared: bool = False, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``file`` when the block ends without an error.
 
-    The temporary file, that of ``partial_path``, is deleted if the block fails: a full disk gets its space back.
+    Its folder is created. The temporary file, that of ``partial_path``, is deleted if the block fails: a full disk gets
+    its space back.
 
     Raises:
         OSError: the file cannot be flushed or renamed; ``file`` is as it was.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(file, shared=shared, folder=folder)
     try:
         yield partial
@@ -49,7 +51,7 @@ def replace_file(file: Path, *, shared: bool = False, folder: Path | None = None
 
 
 def write_text(file: Path, text: str) -> None:
-    """Create or replace a text file; several processes may write it at the same time, and the last one wins."""
+    """Create or replace a text file, and its folder; of several processes at the same time, the last one wins."""
     with replace_file(file, shared=True) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -190,7 +190,6 @@ def export_results(results: Path, file: Path) -> int:
     check_export(file)
     shards, as_lines = shard_files(results), file.suffix == ".jsonl"
     counts = manifest_counts(read_json(results / MANIFEST, FORMAT, FORMAT_VERSION, _REPAIR))
-    file.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(file, shared=True) as partial:
         if not shards:
             partial.touch()

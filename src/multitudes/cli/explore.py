@@ -190,7 +190,6 @@ def _export(
             others += [] if other is None else [other.explorer.explore(request)]
             progress(done, len(chosen))
     both = None if other is None else Beside(other.name, others)
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, static_page(explorer.map(), answers, both, pictures.origins))
     size = file.stat().st_size
     typer.echo(f"{file}: {counted(len(answers), 'user')}, {size / 1e3:,.0f} kB; open it in a browser")

@@ -79,7 +79,6 @@ def append_delta(file: Path, owner: str, delta: Delta, key: PrivateKey | None = 
         OSError: the disk is full or broken; an incomplete record is removed.
     """
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(file) as partial:
             partial.write_text(f"{FORMAT} {FORMAT_VERSION} {owner}\n", encoding="utf-8")
         fsync(file.parent.parent)

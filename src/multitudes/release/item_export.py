@@ -31,7 +31,6 @@ def export_items(releases: str | Path, file: Path) -> tuple[str, int]:
     schema: dict[str, pl.DataType] = {"item_id": release.items["item_id"].dtype}
     schema |= {"title": pl.String(), "topics": pl.List(pl.String)}
     table = pl.DataFrame({"item_id": ids, "title": titles, "topics": topics}, schema=schema)
-    file.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(file) as partial:
         table.with_columns(vector=release.index.vectors(item_n)).write_parquet(partial)
     return release.version, len(table)

@@ -35,8 +35,7 @@ CHART_CONFIG = {
 
 
 def write_html(out: Path, title: str, blocks: Iterable[Block], *styles: str) -> None:
-    """Write a report atomically to ``out``; its folder is created."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Write a report atomically to ``out``."""
     write_text(out, html_page(title, blocks, *styles))
 
 

@@ -58,7 +58,6 @@ def write_day(folder: Path, day: DayRecord, topics: tuple[str, ...]) -> None:
         [event_table(day.visits.actions, day.day, in_feed=True), event_table(day.organic, day.day, in_feed=False)]
     )
     for log, table in (("served", _served_table(day, topics)), ("events", events)):
-        (folder / log).mkdir(parents=True, exist_ok=True)
         with replace_file(folder / log / day_file_name(day.day)) as partial:
             table.write_parquet(partial)
 
