@@ -146,9 +146,11 @@ def _class_parts(value: type) -> Iterator[str]:
     if issubclass(value, Config):
         yield _config_part(value)
         return
-    node = _node(value)
-    yield from _fields(value, node)
-    for method in node.body:
+    names = {name.rpartition(":")[2] for _, names in PAGES.values() for name in names}
+    parents = [one for one in value.__bases__ if one.__module__ == value.__module__ and one.__name__ not in names]
+    nodes = [line for one in (*parents, value) for line in _node(one).body]
+    yield from _fields(value, nodes)
+    for method in nodes:
         if isinstance(method, ast.FunctionDef) and (
             not method.name.startswith("_") or method.name in ("__init__", "__call__")
         ):
@@ -163,11 +165,11 @@ def _config_part(config: type[Config]) -> str:
     return f"Its fields are those of [`[{section}]`](../settings.md)."
 
 
-def _fields(value: type, node: ast.ClassDef) -> Iterator[str]:
+def _fields(value: type, nodes: list[ast.stmt]) -> Iterator[str]:
     """Yield the fields of a class: their descriptions, where they have some, or else their source with its comments."""
     if parents := [base.__name__ for base in value.__bases__ if base.__module__ == "multitudes.api"]:
         yield f"It has the fields of `{parents[0]}` too."
-    fields = [line for line in node.body if isinstance(line, (ast.AnnAssign, ast.Assign))]
+    fields = [line for line in nodes if isinstance(line, (ast.AnnAssign, ast.Assign))]
     lines = inspect.getsource(inspect.getmodule(value) or value).splitlines()
     texts = ["\n".join(lines[field.lineno - 1 : field.end_lineno]) for field in fields]
     if any("Annotated[" in text for text in texts):

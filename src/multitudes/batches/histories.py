@@ -4,47 +4,14 @@ Legend: B users · L history · F followed topics · P user features. **Column 0
 the end, so a longer history only adds columns and a position is a recency rank.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.data.prepared import InteractionData
+
 MAX_TOWER_TOPICS = 32  # followed topics that a user tower reads; later ones in the table are dropped
-
-
-class UserEvents(Protocol):
-    """Events and followed topics of all users as flat arrays, from a prepared folder or a release.
-
-    The names are those of ``data.prepared``. Legend: U users · E events · G followed topics of all users · P features.
-    """
-
-    @property
-    def event_offset(self) -> NDArray[np.int64]:
-        """The first event of each user, and the end of the last one (U + 1,)."""
-
-    @property
-    def event_item(self) -> NDArray[np.int32]:
-        """Item number of each event (E,), 0 = unknown."""
-
-    @property
-    def event_action(self) -> NDArray[np.uint8]:
-        """Action code of each event (E,), from 1."""
-
-    @property
-    def event_valid(self) -> NDArray[np.bool_]:
-        """Whether each event is usable (E,)."""
-
-    @property
-    def follow_offset(self) -> NDArray[np.int64]:
-        """The first followed topic of each user, and the end of the last one (U + 1,)."""
-
-    @property
-    def follow_topic(self) -> NDArray[np.int32]:
-        """Numbers of the followed topics (G,)."""
-
-    @property
-    def user_feature(self) -> NDArray[np.float32]:
-        """Features of the users (U, P)."""
 
 
 class Histories(NamedTuple):
@@ -57,7 +24,9 @@ class Histories(NamedTuple):
     user_feature_BP: NDArray[np.float32]
 
 
-def gather_histories(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
+def gather_histories(
+    users: InteractionData, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int
+) -> Histories:
     """Return the ``length`` newest events of users before the flat positions ``end_B``, and their followed topics."""
     position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
     real_BL = position_BL >= users.event_offset[user_B][:, None]
@@ -85,7 +54,7 @@ def slice_histories(histories: Histories, chosen: slice) -> Histories:
     return Histories(*rows)
 
 
-def followed_topics(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
+def followed_topics(users: InteractionData, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the followed topics of each user (B, F), at most ``MAX_TOWER_TOPICS``, zero-padded at the end."""
     return pad_ragged(users.follow_offset, users.follow_topic, user_B, MAX_TOWER_TOPICS)
 

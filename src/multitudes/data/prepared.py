@@ -53,31 +53,47 @@ SPLIT_CODE: dict[Split, int] = {"validation": VALIDATION, "test": TEST}
 _ADVICE = "run multitudes prepare again, with --overwrite"
 
 
-@dataclass(frozen=True, repr=False)
-class PreparedData:
-    """A prepared data set, opened as memory maps. Its arrays are described in the table of this module."""
+@dataclass(frozen=True)
+class InteractionData:
+    """The arrays that a prepared data set and a release share; those of a release end at its history length."""
 
-    path: Path
-    manifest: dict[str, Any]
     event_offset: NDArray[np.int64]
     event_item: NDArray[np.int32]
     event_time: NDArray[np.int64]
     event_action: NDArray[np.uint8]
-    event_weight: NDArray[np.float32]
     event_valid: NDArray[np.bool_]
-    event_split: NDArray[np.uint8]
-    event_past: NDArray[np.int32]
-    event_first: NDArray[np.bool_]
-    event_source: NDArray[np.int32]
-    event_after_follows: NDArray[np.bool_]
     follow_offset: NDArray[np.int64]
     follow_topic: NDArray[np.int32]
     item_topic_offset: NDArray[np.int64]
     item_topic: NDArray[np.int32]
     item_count: NDArray[np.int64]
+    user_feature: NDArray[np.float32]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.event_offset) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of items in the vocabulary, without the unknown item 0."""
+        return len(self.item_count) - 1
+
+
+@dataclass(frozen=True, repr=False)
+class PreparedData(InteractionData):
+    """A prepared data set, opened as memory maps. Its arrays are described in the table of this module."""
+
+    path: Path
+    manifest: dict[str, Any]
+    event_weight: NDArray[np.float32]
+    event_split: NDArray[np.uint8]
+    event_past: NDArray[np.int32]
+    event_first: NDArray[np.bool_]
+    event_source: NDArray[np.int32]
+    event_after_follows: NDArray[np.bool_]
     item_recent_count: NDArray[np.int64]
     item_feature: NDArray[np.float32]
-    user_feature: NDArray[np.float32]
     item_embedding: NDArray[np.float32] | None
 
     @classmethod
@@ -104,16 +120,6 @@ class PreparedData:
     def __repr__(self) -> str:
         """Return its folder and its size, not its arrays."""
         return f"PreparedData('{self.path}': {self.n_users:,} users, {len(self.event_item):,} events)"
-
-    @property
-    def n_users(self) -> int:
-        """Number of users."""
-        return len(self.event_offset) - 1
-
-    @property
-    def n_items(self) -> int:
-        """Number of items in the vocabulary, without the unknown item 0."""
-        return len(self.item_count) - 1
 
     @property
     def n_topics(self) -> int:

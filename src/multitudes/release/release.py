@@ -43,7 +43,7 @@ an added item gets the next number; a removed one keeps its number and leaves th
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
-from multitudes.data.prepared import array_types, open_array
+from multitudes.data.prepared import InteractionData, array_types, open_array
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import load_index
 from multitudes.index.files import verify_all
@@ -93,7 +93,7 @@ _REPAIR = "publish the run again"
 
 
 @dataclass(frozen=True)
-class Release:
+class Release(InteractionData):
     """An open release, which never changes: ``latest`` returns a new one. The arrays are memory maps."""
 
     path: Path
@@ -103,28 +103,17 @@ class Release:
     items: pl.DataFrame  # published, with the columns item_id and title; row ``i`` is item number ``i + 1``
     topics: list[str]  # names by number; entry 0 is the empty name of the unknown topic
     item_input: NDArray[np.float32]
-    item_topic_offset: NDArray[np.int64]
-    item_topic: NDArray[np.int32]
-    item_count: NDArray[np.int64]
     item_usable: NDArray[np.bool_]
     item_taste: NDArray[np.int16]
     taste_centre: NDArray[np.float32]
-    event_offset: NDArray[np.int64]
-    event_item: NDArray[np.int32]
-    event_time: NDArray[np.int64]
-    event_action: NDArray[np.uint8]
-    event_valid: NDArray[np.bool_]
     seen_offset: NDArray[np.int64]
     seen_item: NDArray[np.int32]
-    follow_offset: NDArray[np.int64]
-    follow_topic: NDArray[np.int32]
-    user_feature: NDArray[np.float32]
     own_offset: NDArray[np.int64]
     own_item: NDArray[np.int32]
     own_count: NDArray[np.int32]
     own_newest: NDArray[np.int32]
     own_oldest: NDArray[np.int32]
-    applied: AppliedDeltas
+    applied: AppliedDeltas = field(default_factory=AppliedDeltas)
     trust: Trust | None = None  # whose item updates are applied; None: all
     linear_input: NDArray[np.float32] | None = None
     item_repeat_rate: NDArray[np.float32] | None = None
@@ -173,13 +162,14 @@ class Release:
         names = _array_types(manifest)
         names |= {name: dtype for name, dtype in MAP_ARRAYS.items() if f"{name}.npy" in manifest.files}
         # Plain arrays over the memory maps: a slice of np.memmap costs a microsecond more.
-        arrays: dict[str, NDArray[Any]] = {
+        arrays: dict[str, Any] = {
             name: open_array(folder / f"{name}.npy", dtype, _REPAIR).view(np.ndarray) for name, dtype in names.items()
         }
         index = load_index(folder / "index")
         users, items, named = check_release(folder, manifest, index, arrays, whole=whole)
         topics = ["", *named["topic"].to_list()]
-        return cls(folder, manifest, index, users["user_id"], items, topics, **arrays, applied=AppliedDeltas())
+        user_ids = users["user_id"]
+        return cls(path=folder, manifest=manifest, index=index, user_ids=user_ids, items=items, topics=topics, **arrays)
 
     @classmethod
     def in_memory(
@@ -194,9 +184,9 @@ class Release:
         user_tower: Session,
     ) -> "Release":
         """Return a release without a folder; the arguments are those of ``write_release``, with a user tower."""
-        typed = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _array_types(manifest).items()}
-        path, applied = Path("in memory"), AppliedDeltas()
-        release = cls(path, manifest, index, user_ids, items, topics, **typed, applied=applied)
+        path, types = Path("in memory"), _array_types(manifest)
+        typed: dict[str, Any] = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in types.items()}
+        release = cls(path=path, manifest=manifest, index=index, user_ids=user_ids, items=items, topics=topics, **typed)
         vars(release).update(user_tower=user_tower, identity="in memory")  # what is otherwise read from the folder
         return release
 
@@ -295,16 +285,6 @@ class Release:
     def version(self) -> str:
         """Name of the version."""
         return self.path.name
-
-    @property
-    def n_users(self) -> int:
-        """Number of users."""
-        return len(self.event_offset) - 1
-
-    @property
-    def n_items(self) -> int:
-        """Number of items, without the unknown item 0."""
-        return len(self.item_count) - 1
 
     @cached_property
     def user_numbers(self) -> IdMap:
