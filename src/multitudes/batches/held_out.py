@@ -1,5 +1,6 @@
 """The users of a held-out split: the history of each user up to the cut, and the targets after it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,12 @@ def select_users(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
     selected = np.zeros(len(held), dtype=np.bool_)
     selected[row] = True
     return select_targets(held, selected[target_rows(held.target_offset)])
+
+
+def user_chunks(held: HeldOut, size: int) -> Iterator[HeldOut]:
+    """Yield at most ``size`` users at a time, in their order, with all their targets."""
+    for start in range(0, len(held), size):
+        yield select_users(held, np.arange(start, min(start + size, len(held))))
 
 
 def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:

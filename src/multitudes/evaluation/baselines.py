@@ -33,6 +33,7 @@ from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_
 from multitudes.linear.item_knn import top_neighbours
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.progress import Progress, silent
+from multitudes.retrieval.search import NO_ITEMS
 
 Items = NDArray[np.int64]
 # Names of the baselines wherever they are beside other systems.
@@ -47,7 +48,6 @@ BASELINES = (
     "own_history",
     "repeats",
 )
-_NO_ITEMS = np.empty(0, dtype=np.int64)
 WINDOW = 10  # events to either side
 MAX_NEIGHBOURS = 200  # nearest neighbours kept for each item
 MAX_HISTORY = 50  # newest items of a history that contribute
@@ -95,9 +95,9 @@ class Baselines:
             interleave([by_topic[topic][: length + len(excluded)] for topic in followed_topics(user)] if known else [])
             for user, known, excluded in zip(held.user_B, known_B, seen, strict=True)
         ]
-        lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), popular, seen, length)}
+        lists = {"popularity": fill_lists([NO_ITEMS] * len(held), popular, seen, length)}
         if self._recent:
-            lists["recent_popularity"] = fill_lists([_NO_ITEMS] * len(held), self._recent[kind], seen, length)
+            lists["recent_popularity"] = fill_lists([NO_ITEMS] * len(held), self._recent[kind], seen, length)
         if self._models:
             row_B = np.searchsorted(self._users[kind], held.user_B)
             lists |= {name: model.lists[kind][row_B, :length] for name, model in self._models.items()}
@@ -145,7 +145,7 @@ def interleave(lists: Iterable[Items]) -> Items:
     """Return the lists merged in turns; an item of several lists occurs several times."""
     rows = [row for row in lists if len(row)]
     if not rows:
-        return _NO_ITEMS
+        return NO_ITEMS
     padded = np.zeros((max(map(len, rows)), len(rows)), dtype=np.int64)
     for column, row in enumerate(rows):
         padded[: len(row), column] = row

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, get_args
+from typing import Any, Final, NamedTuple, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -30,14 +30,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multitudes.atomic import replace_file, write_json
-from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, user_chunks
 from multitudes.data.prepared import TRAIN, PreparedData
 from multitudes.errors import UsageError
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
-from multitudes.linear.ease_model import fit_ease
-from multitudes.linear.ials import fit_ials
+from multitudes.linear.ease_model import EaseModel, fit_ease
+from multitudes.linear.ials import Ials, fit_ials
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.item_knn import fit_item_knn
+from multitudes.linear.item_knn import ItemKnn, fit_item_knn
 from multitudes.linear.popularity import items_by_popularity
 from multitudes.locks import lock
 from multitudes.metrics import ranking
@@ -45,6 +45,7 @@ from multitudes.progress import Progress, silent
 
 Settings = Mapping[str, float]
 Lists = dict[TargetKind, NDArray[np.int64]]
+LinearModel = ItemKnn | EaseModel | Ials
 # The settings to try; the first are used where there is no validation split.
 GRIDS: Final[Mapping[str, tuple[Settings, ...]]] = {
     "item_knn": ({"shrinkage": 20}, {"shrinkage": 5}),
@@ -117,13 +118,6 @@ class BaselineCache(NamedTuple):
             digest.update(np.ascontiguousarray(part).data if is_array else json.dumps(part, sort_keys=True).encode())
             digest.update(b"\0")
         return self.folder / f"{digest.hexdigest()}.{suffix}"
-
-
-class LinearModel(Protocol):
-    """A model of ``item_knn``, ``ease_model`` or ``ials``."""
-
-    def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item for the ``history`` of users (B, I + 1), in that shape."""
 
 
 class ModelBaseline(NamedTuple):
@@ -253,8 +247,7 @@ def list_items(
     """
     step = max(1, min(256, _CELLS_PER_CHUNK // (prepared.n_items + 1)))
     chunks = [np.zeros((0, length), dtype=np.int64)]
-    for start in range(0, len(users), step):
-        chunk = select_users(users, np.arange(start, min(start + step, len(users))))
+    for chunk in user_chunks(users, step):
         histories = seen_items(prepared, chunk)
         scores_BI = model.scores(history_matrix(histories, prepared.n_items))
         chunks.append(best_items(scores_BI, popular, items_to_exclude(histories, kind), length))

@@ -26,14 +26,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from multitudes.batches.held_out import HeldOut, seen_items, select_users
+from multitudes.batches.held_out import HeldOut, seen_items, user_chunks
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors, columns_of
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
@@ -198,16 +197,16 @@ class Evaluator:
         if "all" in kinds:  # fitted before threads ask for it
             self._repeats = RepeatSystems(self._run.prepared, self._catalogue)
         size, count = batch_size_and_threads(len(self._item_ID))
-        ends = [min(start + size, len(held)) for start in range(0, len(held), size)]
-        parts = [select_users(held, np.arange(start, end)) for start, end in pairwise([0, *ends])]
+        parts, done = list(user_chunks(held, size)), 0
         # Libraries use no threads of their own in the pool's: all would compete for the same cores.
         pool = ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,))
         progress(0, len(held), "users")
         with threadpool_limits(1), pool as threads:
-            for end, measured in zip(ends, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
+            for part, measured in zip(parts, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
                 for kind, of_kind in measured.items():
                     batches[kind].append(of_kind)
-                progress(end, len(held), "users")
+                done += len(part)
+                progress(done, len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 
     def _evaluate_batch(self, kinds: Sequence[TargetKind], held: HeldOut) -> dict[TargetKind, Measurements]:

@@ -25,7 +25,7 @@ from multitudes.repeats import fit_repeats, repeat_rates
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
-from multitudes.retrieval.search import Candidates, SearchResult, find_candidates, popular_candidates
+from multitudes.retrieval.search import NO_ITEMS, Candidates, SearchResult, find_candidates, popular_candidates
 
 
 class RankedLists(NamedTuple):
@@ -86,7 +86,6 @@ def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:
 
 WITH_REPEATS: Final = "with_repeats"
 REPEATS: Final = "repeats"
-_NO_ITEMS = np.zeros(0, dtype=np.int64)
 
 
 class RepeatSystems:
@@ -113,7 +112,7 @@ class RepeatSystems:
         """
         if self.source is None:
             return {}
-        lists, none = {}, [_NO_ITEMS] * len(held)
+        lists, none = {}, [NO_ITEMS] * len(held)
         own = [prepared_items(self._prepared, held.user_B, held.end_B)]
         for n, found in new.items():
             candidates = {WITH_REPEATS: found}

@@ -18,13 +18,13 @@ train`` prints it.
 Legend: B users · C candidate lists, or classes of items · N places · T targets · P pairs of a user and an item.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_targets, select_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_targets, select_users, user_chunks
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
@@ -58,14 +58,9 @@ def hit_rate(run: Scorer, held: HeldOut, n: int) -> float:
     users, items = select_targets(held, held.target_is_first_time), catalogue(run, run.item_vectors(), tastes=False)
     config = RetrieveConfig(blend=run.blend, calibration=0.0)
     hits = 0
-    for chunk in _chunks(users):
+    for chunk in user_chunks(users, _USERS_PER_CHUNK):
         hits += int(hits_of_users(user_vectors(run, chunk, config, items), items, chunk, n, run, config)[0].sum())
     return hits / max(len(users.target), 1)
-
-
-def _chunks(users: HeldOut) -> Iterator[HeldOut]:
-    for start in range(0, len(users), _USERS_PER_CHUNK):
-        yield select_users(users, np.arange(start, min(start + _USERS_PER_CHUNK, len(users))))
 
 
 def hits_of_users(
@@ -142,7 +137,7 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
 def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
     """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
     items, reference = catalogue(run, run.item_vectors()), ReferenceClusters.from_prepared(run.prepared)
-    parts = [_try_lists(run, chunk, n, items, reference) for chunk in _chunks(users)]
+    parts = [_try_lists(run, chunk, n, items, reference) for chunk in user_chunks(users, _USERS_PER_CHUNK)]
     return [
         TriedList(
             one[0].shares, one[0].calibration, *map(np.concatenate, zip(*((x[2], x[3]) for x in one), strict=True))
