@@ -5,13 +5,17 @@ import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
 
 from multitudes import __version__
 from multitudes.atomic import read_json, write_text
 from multitudes.config import C, parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
+from multitudes.nn.methods import Partition
 
 FORMAT = "multitudes-run"
 FORMAT_VERSION = 1
@@ -116,10 +120,29 @@ def open_prepared(record: dict[str, Any], folder: Path, moved_to: str | Path | N
     return data
 
 
+class UntrainedRun(Generic[C]):
+    """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without torch."""
+
+    calibration = 0.0  # nothing is divided among tastes, unless the settings name it
+    controls: tuple[Partition, ...] = ()  # there are no interests
+
+    def __init__(self, path: Path, prepared: PreparedData, config: C, vectors_ID: NDArray[np.float32]) -> None:
+        self.path, self.prepared, self.config = path, prepared, config
+        self._vectors_ID = vectors_ID
+
+    def item_inputs(self) -> NDArray[np.float32]:
+        """Return the input of every item for a user tower: none, shape (I + 1, 0)."""
+        return np.zeros((self.prepared.n_items + 1, 0), dtype=np.float32)
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item (I + 1, D); an item with a zero vector is never a candidate."""
+        return self._vectors_ID
+
+
 def open_untrained(
     model: type[C], path: str | Path, prepared: str | Path | None = None
 ) -> tuple[Path, PreparedData, C]:
-    """Open the folder, the data and the settings of a run without trained weights; see ``training.runs.open_run``."""
+    """Open the folder, the data and the settings of an untrained run; see ``training.runs.open_run``."""
     folder = Path(path)
     record = read_record(folder)
     return folder, open_prepared(record, folder, prepared), parse_config(model, record, folder)

@@ -26,7 +26,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.linear.popularity import user_counts
 from multitudes.nn.methods import FOLLOWED, Partition
-from multitudes.run_record import needs_making, new_record, open_untrained, write_record
+from multitudes.run_record import UntrainedRun, needs_making, new_record, open_untrained, write_record
 
 _KIND: Final[tuple[InterestKind, ...]] = ("explicit",)
 _WIDTH: Final = 2  # one number would do, but Milvus holds no vectors of one: the second is zero
@@ -49,22 +49,18 @@ class FollowedRunConfig(Config):
     model: FollowedConfig = FollowedConfig()
 
 
-class FollowedRun:
-    """The inverted index of a prepared data set; a ``Scorer`` without torch."""
+class FollowedRun(UntrainedRun[FollowedRunConfig]):
+    """The inverted index of a prepared data set: items without a topic have no vector."""
 
     blend = "round_robin"  # the topics take turns
-    calibration = 0.0
-    controls: tuple[Partition, ...] = ()
     linear: Final = None
     shares: Mapping[InterestKind, float] = MappingProxyType({"explicit": 1.0})
 
     def __init__(self, path: Path, prepared: PreparedData, config: FollowedRunConfig) -> None:
-        self.path = path
-        self.prepared = prepared
-        self.config = config
-        self._vectors_ID = np.zeros((prepared.n_items + 1, _WIDTH), dtype=np.float32)
+        vectors_ID = np.zeros((prepared.n_items + 1, _WIDTH), dtype=np.float32)
         has_topic = np.diff(prepared.item_topic_offset) > 0
-        self._vectors_ID[has_topic, 0] = 1 + user_counts(prepared)[has_topic]  # items without users come last
+        vectors_ID[has_topic, 0] = 1 + user_counts(prepared)[has_topic]  # items without users come last
+        super().__init__(path, prepared, config, vectors_ID)
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "FollowedRun":
@@ -74,14 +70,6 @@ class FollowedRun:
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
         return _KIND * topics
-
-    def item_inputs(self) -> NDArray[np.float32]:
-        """Return the input of every item for a user tower: none, shape (I + 1, 0)."""
-        return np.zeros((self.prepared.n_items + 1, 0), dtype=np.float32)
-
-    def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, 2); an item without a topic has none and is never a candidate."""
-        return self._vectors_ID
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; see ``retrieval.scorer.Scorer``."""

@@ -35,6 +35,7 @@ from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR, Partition
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
+    UntrainedRun,
     append_metrics,
     needs_making,
     new_record,
@@ -114,18 +115,14 @@ class LinearRunConfig(Config):
     )
 
 
-class LinearRun:
-    """A linear model with its prepared data, as evaluation and publishing use it; a ``Scorer`` without torch."""
+class LinearRun(UntrainedRun[LinearRunConfig]):
+    """A linear model: one vector of width R for each user."""
 
     blend = "global_top"  # there is one vector: nothing is blended
-    calibration = 0.0  # nothing is divided among tastes, unless the settings name it
     shares: Mapping[InterestKind, float] = MappingProxyType({"unconditioned": 1.0})
-    controls: tuple[Partition, ...] = ()  # there are no interests
 
     def __init__(self, path: Path, prepared: PreparedData, config: LinearRunConfig, linear: LinearHistory) -> None:
-        self.path = path
-        self.prepared = prepared
-        self.config = config
+        super().__init__(path, prepared, config, linear.output_IR)
         self.linear = linear
 
     @classmethod
@@ -144,14 +141,6 @@ class LinearRun:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""
         del topics
         return KINDS_ALONE
-
-    def item_inputs(self) -> NDArray[np.float32]:
-        """Return the input of every item for a user tower: none, shape (I + 1, 0)."""
-        return np.zeros((self.prepared.n_items + 1, 0), dtype=np.float32)
-
-    def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, R); an item with a zero vector is never a candidate."""
-        return self.linear.output_IR
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; see ``retrieval.scorer.Scorer``. A user without a positive has none."""

@@ -26,7 +26,7 @@ from multitudes.index.item_table import l2_normalize
 from multitudes.nn.methods import PINNERSAGE, Partition
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.run_record import open_untrained, write_record
+from multitudes.run_record import UntrainedRun, open_untrained, write_record
 
 _VECTORS = "vectors.npy"
 
@@ -39,22 +39,13 @@ class PinnerSageRunConfig(Config):
     model: PinnerSageConfig = PinnerSageConfig()
 
 
-class PinnerSageRun:
-    """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without training."""
+class PinnerSageRun(UntrainedRun[PinnerSageRunConfig]):
+    """Existing item vectors, over which histories are clustered."""
 
     blend = "round_robin"  # by importance: closest to the paper
-    calibration = 0.0  # nothing is divided among tastes, unless the settings name it
     controls: tuple[Partition, ...] = ("random",)  # no conditions, so none can be those of another user
     shares: Mapping[InterestKind, float] = MappingProxyType({"implicit": 1.0})
     linear: Final = None  # no sum over the history is joined to the vectors
-
-    def __init__(
-        self, path: Path, prepared: PreparedData, config: PinnerSageRunConfig, vectors_ID: NDArray[np.float32]
-    ) -> None:
-        self.path = path
-        self.prepared = prepared
-        self.config = config
-        self._vectors_ID = vectors_ID
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "PinnerSageRun":
@@ -79,10 +70,6 @@ class PinnerSageRun:
 
     def item_inputs(self) -> NDArray[np.float32]:
         """Return the history-side input of every item (I + 1, d), which is its vector."""
-        return self._vectors_ID
-
-    def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, d); an item with a zero vector is never a candidate."""
         return self._vectors_ID
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
