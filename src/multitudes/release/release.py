@@ -41,7 +41,7 @@ Items that are added or removed later are in a delta log (``delta_log``), which 
 an added item gets the next number; a removed one keeps its number and leaves the index.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -56,6 +56,7 @@ from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
 from multitudes.data.prepared import InteractionData, array_types, open_array
 from multitudes.errors import ArtefactError
+from multitudes.ids import Id, check_id_type
 from multitudes.index.factory import load_index
 from multitudes.index.files import verify_all
 from multitudes.index.live import LiveIndex
@@ -323,6 +324,15 @@ class Release(InteractionData):
             ArtefactError: this ONNX Runtime cannot load the file, or the release has none.
         """
         return open_tower(self.path / ITEM_TOWER)
+
+    def check_id_types(self, user_ids: Iterable[Id], item_ids: Iterable[Id]) -> None:
+        """Reject ids of another type than those of the data, which would silently be unknown.
+
+        Raises:
+            UsageError: an id is a text where those of the data are integers, or the other way round.
+        """
+        check_id_type("user_id", user_ids, self.user_numbers.has_integer_ids)
+        check_id_type("item_id", item_ids, self.item_names.published.id_map.has_integer_ids)
 
     def input_vectors(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the user tower's inputs of items by number (any shape, then D')."""

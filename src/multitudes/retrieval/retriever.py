@@ -27,7 +27,7 @@ from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, UsageError
 from multitudes.extras import missing_package
-from multitudes.ids import Id, check_id_type
+from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
@@ -173,9 +173,8 @@ class Retriever:
             calibration=calibration,
             request_id=request_id,
         )
-        release, items = self.snapshot().release, (*(history or ()), *exclude)
-        check_id_type("user_id", () if user_id is None else (user_id,), release.user_numbers.has_integer_ids)
-        check_id_type("item_id", items, release.item_names.published.id_map.has_integer_ids)
+        users = () if user_id is None else (user_id,)
+        self.snapshot().release.check_id_types(users, (*(history or ()), *exclude))
         return self.answer([request])[0]
 
     def recommend_all(

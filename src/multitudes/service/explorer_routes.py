@@ -25,7 +25,6 @@ from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.auth import EXPLORER_PATH
 from multitudes.service.errors import ApiError, json_response, raw_json_response
-from multitudes.service.id_types import check_id_types
 from multitudes.service.metrics import Metrics
 from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import client_name
@@ -203,7 +202,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     async def explore(body: schemas.ExploreRequest, request: Request) -> Response:
         """Return a user's history, interests and candidates, and what one vector would give."""
         users = [] if body.user_id is None else [body.user_id]
-        check_id_types(deps.get_retriever().release, users, [*(body.history or ()), *body.added])
+        deps.get_retriever().release.check_id_types(users, [*(body.history or ()), *body.added])
         lookup = await look_up_states(deps.states, users, _STATE_S)
         state, failure = lookup.of(body.user_id), lookup.failure
 

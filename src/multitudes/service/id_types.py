@@ -1,4 +1,4 @@
-"""Ids in requests: how they are read from a URL, and whether they have the type of the ids of the data.
+"""Ids in requests: how they are read from a URL, and the types of those of a release.
 
 In a URL, everything is text, so an id is written as its JSON: ``/v1/users/42`` is the integer 42, and
 ``/v1/users/%2242%22`` (that is ``"42"``) is the text. A text that is not an integer and does not start with a quote may
@@ -6,14 +6,13 @@ be written without quotes: ``ann`` is the same as ``%22ann%22``.
 """
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 import orjson
 from fastapi import Path
 
 from multitudes.api import ID_CHARACTERS
-from multitudes.ids import INT64_RANGE, Id, check_id_type
+from multitudes.ids import INT64_RANGE, Id
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
 from multitudes.service.errors import ApiError
@@ -54,14 +53,3 @@ def release_id_types(release: Release) -> IdTypes:
     """Return the types of the user and item ids of a release."""
     users, items = release.user_numbers, release.item_names.published.id_map
     return IdTypes("int64" if users.has_integer_ids else "string", "int64" if items.has_integer_ids else "string")
-
-
-def check_id_types(release: Release, user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
-    """Reject ids of another type than those of the release.
-
-    Raises:
-        UsageError: (422) an id is a text where those of the data are integers, or the other way round.
-    """
-    types = release_id_types(release)
-    check_id_type("user_id", user_ids, types.user_id == "int64")
-    check_id_type("item_id", item_ids, types.item_id == "int64")

@@ -28,7 +28,7 @@ from multitudes.service import schemas
 from multitudes.service.admission import OverloadError, Priority
 from multitudes.service.auth import may_read
 from multitudes.service.errors import ApiError, json_response, raw_json_response
-from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
+from multitudes.service.id_types import ItemIdPath, parse_id
 from multitudes.service.in_flight import PLACE_BYTES
 from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import Deadline, DeadlineHeader, client_name
@@ -117,7 +117,7 @@ async def _ask(
 ) -> Answers:
     """Read the user states, ask the engine, and yield each body with its answer, its request id and the states."""
     for body in bodies:
-        check_id_types(deps.get_retriever().release, *_ids(body))
+        deps.get_retriever().release.check_id_types(*_ids(body))
     user_ids, asked_of = [body.user_id for body in bodies], list(zip(bodies, request_ids, strict=True))
     try:
         places = _places(bodies, len(await request.body())) - request.state.places  # these are counted already
@@ -147,7 +147,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
     ) -> Response:
         """Return the nearest neighbours of an item, nearest first."""
         item_id, release = parse_id(id), deps.get_retriever().release
-        check_id_types(release, (), [item_id])
+        release.check_id_types((), [item_id])
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         try:
             async with asyncio.timeout(deadline.remaining_s()):

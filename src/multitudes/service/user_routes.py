@@ -17,7 +17,7 @@ from multitudes.release.id_mapping import unknown_ids
 from multitudes.service import schemas
 from multitudes.service.auth import may_read
 from multitudes.service.errors import ApiError, json_response
-from multitudes.service.id_types import UserIdPath, check_id_types, parse_id
+from multitudes.service.id_types import UserIdPath, parse_id
 from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import client_name
 from multitudes.service.schemas import LargeBodyRoute
@@ -37,7 +37,7 @@ def events_router(deps: Dependencies) -> APIRouter:
     async def events(body: schemas.EventsRequest, request: Request) -> Response:
         """Store events. They are on disk when this answers; a repeated event is ignored."""
         release, items = deps.get_retriever().release, [event.item_id for event in body.events]
-        check_id_types(release, [event.user_id for event in body.events], items)
+        release.check_id_types([event.user_id for event in body.events], items)
         now_s = int(time.time())
         received = [_logged_event(event, now_s) for event in body.events]
         erased_before = _erased_users(deps, received)
@@ -111,7 +111,7 @@ def _logged_event(event: api.Event, now_s: int) -> LoggedEvent:
 
 def _user_id(deps: Dependencies, text: str) -> Id:
     user_id = parse_id(text)
-    check_id_types(deps.get_retriever().release, [user_id], ())
+    deps.get_retriever().release.check_id_types([user_id], ())
     return user_id
 
 

@@ -181,22 +181,19 @@ class TrainedRun:
 
     def item_inputs(self) -> NDArray[np.float32]:
         """Return the history-side input of every item (I + 1, D); row 0 is the unknown item."""
-        return self._items[0]
+        return self._inputs_and_vectors[0]
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero.
 
         With a linear history of rank R, its output vectors are joined: (I + 1, D + R).
         """
-        return self._joined_items
+        return self._inputs_and_vectors[1]
 
     @cached_property
-    def _joined_items(self) -> NDArray[np.float32]:
-        return self._items[1] if self.linear is None else self.linear.join_items(self._items[1])
-
-    @cached_property
-    def _items(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return item_arrays(self.model)
+    def _inputs_and_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        inputs, vectors = item_arrays(self.model)
+        return inputs, vectors if self.linear is None else self.linear.join_items(vectors)
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; they are deterministic and do not depend on the other users.
