@@ -137,11 +137,6 @@ class DuckDBEngine(Engine):
         self._connection.execute(f"CREATE VIEW {name} AS {sql}")
         self._relation_types[name] = "VIEW"
 
-    def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
-        """Create a view; on one machine all rows are on one node."""
-        del column
-        self.create_view(name, sql)
-
     def drop(self, *names: str) -> None:
         """Delete tables and views."""
         for name in names:
@@ -220,10 +215,6 @@ class DuckDBEngine(Engine):
         counts = f"SELECT num_rows FROM parquet_file_metadata([{_shard_list(file)}])"
         before = list(accumulate((rows for (rows,) in self.rows(counts)), initial=0))
         return f"{before[:-1]}[CAST(file_index AS BIGINT) + 1] + file_row_number + 1"
-
-    def file_format(self, file: Location) -> str:
-        """Return the suffix of the file, which is not converted."""
-        return file.suffix
 
     def column_types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""

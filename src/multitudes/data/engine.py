@@ -64,7 +64,9 @@ class Engine(Protocol):
         """Give a name to ``sql``, which runs again in each query that uses it."""
 
     def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
-        """Create a view ``name`` of ``sql`` whose rows with equal values of ``column`` are on one node."""
+        """Create a view ``name`` of ``sql``, rows with equal values of ``column`` on one node; by default all are."""
+        del column
+        self.create_view(name, sql)
 
     def drop(self, *names: str) -> None:
         """Delete tables and views, and free their space."""
@@ -106,7 +108,8 @@ class Engine(Protocol):
         """
 
     def file_format(self, file: Location) -> str:
-        """Return the suffix of the format that ``file_relation`` reads; the engine may convert a file to Parquet."""
+        """Return the suffix of the format that ``file_relation`` reads; an engine may convert a file to Parquet."""
+        return file.suffix
 
     def column_types(self, relation: str) -> Mapping[str, str]:
         """Return the columns of a relation, except ``file_row``, with DuckDB's names of their types."""
