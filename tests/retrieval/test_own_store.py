@@ -17,10 +17,9 @@ from multitudes.cli.main import run
 from multitudes.errors import UsageError
 from multitudes.ids import Id
 from multitudes.index.protocol import Topics
-from multitudes.release.item_export import export_items
 from multitudes.release.release import Release
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.item_updates import remove_items
+from multitudes.retrieval.item_updates import export_items, remove_items
 from multitudes.retrieval.request import Degradation, Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.state.protocol import Event, UserState

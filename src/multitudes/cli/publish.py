@@ -148,8 +148,7 @@ def items_command(
 
     A service that runs sees the update within a second. The next publish takes it over.
     """
-    from multitudes.release.item_export import export_items
-    from multitudes.retrieval.item_updates import add_items, remove_items
+    from multitudes.retrieval.item_updates import add_items, export_items, remove_items
 
     if action == "export":
         version, items = export_items(releases, file)

@@ -42,12 +42,12 @@ from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.rollback import show_to_others
 from multitudes.retrieval.user_vectors import user_vectors
+from multitudes.run_record import UntrainedRun
 from multitudes.seeding import generator
 from multitudes.training.run_release import release_manifest, user_arrays
 from multitudes.training.runs import Run, open_run
 
 _CHECKED_USERS = _CHECKED_ITEMS = 1_000
-_WITHOUT_TOWERS = (PinnerSageRun, LinearRun, FollowedRun)  # what they serve with is in the manifest and the arrays
 TOLERANCE = 1e-5  # largest difference between run and release, relative to the largest component
 
 
@@ -250,7 +250,7 @@ def permuted_difference(exported: UserVectors, expected: UserVectors, b: int, sc
 
 def _write_towers(run: Run, stage: Path, conditions: int) -> None:
     """Write the towers of a trained run into a staged release; ``conditions``: topics drawn for a request."""
-    if isinstance(run, _WITHOUT_TOWERS):
+    if isinstance(run, UntrainedRun):  # what it serves with is in the manifest and the arrays
         return
     from multitudes.publishing.onnx_export import export_item_tower, export_user_tower  # noqa: PLC0415 (torch)
 
@@ -264,7 +264,7 @@ def _item_tower_difference(run: Run, stage: Path) -> float:
 
     Both compute vectors of known items as if they were new: from their description, without their ids.
     """
-    if isinstance(run, _WITHOUT_TOWERS):
+    if isinstance(run, UntrainedRun):
         return 0.0
     from multitudes.publishing.onnx_export import vectors_without_ids  # noqa: PLC0415 (torch)
 

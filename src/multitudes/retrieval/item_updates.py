@@ -1,4 +1,4 @@
-"""Add items to a release and remove items from it, without publishing a new one: ``multitudes items``.
+"""Add items to a release, remove items from it, or export them for a vector store: ``multitudes items``.
 
 The vectors of a new item come from the item tower of the release, or from the item's own embedding.
 
@@ -6,6 +6,7 @@ Legend: N items · G topics per item · F features · E width of the items' own 
 """
 
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.atomic import replace_file
 from multitudes.data.features import apply_encoding, unreadable_columns
 from multitudes.data.items_file import read_item_ids, read_items
 from multitudes.errors import DataError, UsageError
-from multitudes.index.item_table import are_valid_vectors, find_rows, l2_normalize
+from multitudes.index.item_table import are_valid_vectors, find_rows, l2_normalize, select_topics
 from multitudes.index.protocol import Topics
 from multitudes.progress import Progress, silent
 from multitudes.release import delta_log
@@ -253,3 +255,28 @@ def run_item_tower(
     arrays: tuple[NDArray[Any], ...] = (topic_NG, feature_NF, content_NE)
     inputs = dict(zip(ITEM_TOWER_INPUTS, arrays, strict=True))
     return ItemVectors(*run_tower(tower, inputs, ITEM_TOWER_OUTPUTS, ITEM_TOWER))
+
+
+def export_items(releases: str | Path, file: Path) -> tuple[str, int]:
+    """Write the items of the current release as Parquet: item_id, title, topics, and vector of D float32 numbers.
+
+    Returns:
+        The version of the release, and the number of items.
+
+    Raises:
+        ArtefactError: nothing is released there, or the release is damaged.
+        UsageError: the file has another ending.
+    """
+    if file.suffix != ".parquet":
+        raise UsageError(f"{file}: items and vectors are written as Parquet; give a file name that ends in .parquet")
+    release = Release.open(releases)
+    item_n, names = release.index.ids(), release.topics
+    ids, titles = release.item_names.columns(item_n)
+    offset, topic = select_topics(release.item_topic_offset, release.item_topic, item_n)
+    topics = [[names[t] for t in topic[first:end]] for first, end in pairwise(offset.tolist())]
+    schema: dict[str, pl.DataType] = {"item_id": release.items["item_id"].dtype}
+    schema |= {"title": pl.String(), "topics": pl.List(pl.String)}
+    table = pl.DataFrame({"item_id": ids, "title": titles, "topics": topics}, schema=schema)
+    with replace_file(file) as partial:
+        table.with_columns(vector=release.index.vectors(item_n)).write_parquet(partial)
+    return release.version, len(table)

@@ -50,11 +50,6 @@ class UserContextBuilder:
         self._negative_actions = frozenset(manifest.negative_actions)
         self._positive_codes = [self._action_code[name] for name in manifest.positive_actions]
 
-    def user_number(self, user_id: Id) -> int | None:
-        """Return the number of a user, or None if the release does not have them."""
-        number = int(self.release.user_numbers.numbers([user_id])[0])
-        return number - 1 if number else None
-
     def published(self, user_ids: Sequence[Id]) -> dict[Id, UserContext]:
         """Return those users that the release has, as it has them."""
         numbers = self.release.user_numbers.numbers(user_ids)
@@ -101,12 +96,12 @@ class UserContextBuilder:
         does not know are counted and left out. Followed topics of the state replace those of the release. Of an erased
         user, nothing of the release is used.
         """
-        number = None if state.erased else self.user_number(state.user_id)
-        if number is None:
+        number = 0 if state.erased else int(self.release.user_numbers.numbers([state.user_id])[0])
+        if not number:
             context = self.from_request((), (), state.user_id)
             context = context._replace(time_BL=np.zeros(context.histories.item_BL.shape, dtype=np.int64))
         else:
-            (context,) = self.from_release([number])
+            (context,) = self.from_release([number - 1])
         if state.events:
             context = self._join_events(context, state.events)
         if state.followed_topics is not None:
