@@ -21,13 +21,13 @@ from multitudes.errors import UsageError
 from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import merge_hits
 from multitudes.index.item_table import check_ids, make_item_table
-from multitudes.index.protocol import Hits, Topics
+from multitudes.index.protocol import Hits, Index, Topics
 from multitudes.index.segment import Segment
 
 _COMPACTION_RATIO = 4  # each layer is more than this many times larger than the next, so there are few to search
 
 
-class LiveIndex:
+class LiveIndex(Index):
     """An ``Index`` over any segment."""
 
     def __init__(self, segment: Segment) -> None:
@@ -126,12 +126,6 @@ class LiveIndex:
         if len(self._layers) > 1 or len(self._layers[0].removed_ids()):
             raise UsageError(f"an index with changes is not saved: {self.info()}; build one of its items")
         self._layers[0].save(folder)
-
-    def activate(self, release: str) -> None:
-        """Do nothing: an embedded index appears with the folder of its release."""
-
-    def discard(self) -> None:
-        """Do nothing: an embedded index disappears with the folder of its release."""
 
 
 def _compact(layers: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -144,9 +144,11 @@ class Index(Protocol):
         Raises:
             UnavailableError: the server did not answer in time.
         """
+        del release  # an embedded index appears, and disappears, with the folder of its release
 
     def discard(self) -> None:
         """Remove the index of a release that did not appear from its server."""
+        return
 
 
 class IndexKind(Protocol):
