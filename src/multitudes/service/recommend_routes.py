@@ -47,17 +47,13 @@ _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the re
 def recommend_router(deps: Dependencies) -> APIRouter:
     """Return the routes that recommend."""
     routes = APIRouter(tags=["recommend"], route_class=LargeBodyRoute)
-    deadlines = deps.settings.deadlines
 
     @routes.post("/v1/recommend", **answers_with(api.RecommendResponse))
     async def recommend(
         body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
         """Recommend to a user, or to an anonymous user with a history and followed topics."""
-        request_id = body.request_id or request.state.request_id
-        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        asked = _ask(deps, request, [body], [request_id], deadline, "interactive")
-        (answer,) = await _write(deps, request, asked)
+        (answer,) = await _write(deps, request, _ask(deps, request, [body], deadline_ms, "interactive"))
         return raw_json_response(answer)
 
     @routes.post("/v1/recommend/batch", **answers_with(api.RecommendBatchResponse))
@@ -65,18 +61,13 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         body: schemas.RecommendBatchRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
         """Recommend to several users, all or none; single requests take precedence."""
-        request_ids = [one.request_id or uuid4().hex for one in body.requests]
-        deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
-        asked = _ask(deps, request, body.requests, request_ids, deadline, "batch")
-        answers = await _write(deps, request, asked)
+        answers = await _write(deps, request, _ask(deps, request, body.requests, deadline_ms, "batch"))
         return raw_json_response(b'{"answers":[' + b",".join(answers) + b"]}")
 
     @routes.post("/v1/vectors", **answers_with(api.VectorsResponse))
     async def vectors(body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None) -> Response:
         """Return the vectors of a user, for a search in a vector store: what it finds goes to /v1/recommend."""
-        request_id = body.request_id or request.state.request_id
-        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        asked = _ask(deps, request, [body], [request_id], deadline, "interactive", vectors_only=True)
+        asked = _ask(deps, request, [body], deadline_ms, "interactive", vectors_only=True)
         async with aclosing(asked) as answers:
             _, answer, *_ = await anext(answers)
         search = cast("api.VectorsResponse", answer.recommendation.search)
@@ -109,8 +100,7 @@ async def _ask(
     deps: Dependencies,
     request: Request,
     bodies: Sequence[api.RecommendRequest],
-    request_ids: Sequence[str],
-    deadline: Deadline,
+    deadline_ms: int | None,
     priority: Priority,
     *,
     vectors_only: bool = False,
@@ -118,6 +108,9 @@ async def _ask(
     """Read the user states, ask the engine, and yield each body with its answer, its request id and the states."""
     for body in bodies:
         deps.get_retriever().release.check_id_types(*_ids(body))
+    deadlines, is_batch = deps.settings.deadlines, priority == "batch"
+    deadline = Deadline(request, deadline_ms, deadlines.batch_ms if is_batch else deadlines.default_ms, deadlines)
+    request_ids = [body.request_id or (uuid4().hex if is_batch else request.state.request_id) for body in bodies]
     user_ids, asked_of = [body.user_id for body in bodies], list(zip(bodies, request_ids, strict=True))
     try:
         places = _places(bodies, len(await request.body())) - request.state.places  # these are counted already
