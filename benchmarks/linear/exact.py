@@ -4,7 +4,7 @@ Legend: B users · I items · R rank · N any number of columns.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +26,6 @@ from multitudes.metrics.ranking import ranks_in_list
 _PASSES: Final = 8  # of the subspace iteration
 
 
-class Model(NamedTuple):
-    """A model by its scores; items without events are no candidates."""
-
-    function: Callable[[csr_array], NDArray[np.float32]]
-    has_event_I: NDArray[np.bool_]
-
-    def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item for histories (B, I + 1), in that shape."""
-        return np.where(self.has_event_I, self.function(history), np.float32(-np.inf))
-
-
 def measure_set(prepared: PreparedData, grid: Sequence[float]) -> dict[str, Any]:
     """Return HR@100 on validation of the factors, of exact EASE cut to their rank, and of exact EASE."""
     matrix, held, trials = interaction_matrix(prepared), Validation.sample(prepared).held, []
@@ -44,7 +33,10 @@ def measure_set(prepared: PreparedData, grid: Sequence[float]) -> dict[str, Any]
     popular = items_by_popularity(count_I)
 
     def hit_rate(function: Callable[[csr_array], NDArray[np.float32]]) -> float:
-        list_BN = list_items(Model(function, count_I > 0), prepared, held, "new", CUTOFF, popular)
+        def scores(history: csr_array) -> NDArray[np.float32]:
+            return np.where(count_I > 0, function(history), np.float32(-np.inf))  # others are no candidates
+
+        list_BN = list_items(scores, prepared, held, "new", CUTOFF, popular)
         return float(np.isfinite(ranks_in_list(list_BN, held.target_offset, held.target)).mean())
 
     def of_factors(factors: LinearFactors) -> float:

@@ -200,7 +200,7 @@ def train_own(prepared: str, variant: str, trial: dict[str, float], places: int,
     else:
         model = fit_model(variant, interaction_matrix(data), trial)
         cost = _cost(clock)
-        lists = list_items(model, data, users, "new", places, popular)
+        lists = list_items(model.scores, data, users, "new", places, popular)
     np.save(folder / "lists.npy", lists)
     return {"stopped": "solved"} | cost
 

@@ -221,7 +221,7 @@ class _Fitting:
         return record, best
 
     def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
-        return list_items(model, self.prepared, users, kind, length, self._popular)
+        return list_items(model.scores, self.prepared, users, kind, length, self._popular)
 
     @cached_property
     def _matrix(self) -> csr_array:
@@ -234,7 +234,7 @@ class _Fitting:
 
 
 def list_items(
-    model: LinearModel,
+    scores: Callable[[csr_array], NDArray[np.float32]],
     prepared: PreparedData,
     users: HeldOut,
     kind: TargetKind,
@@ -243,13 +243,14 @@ def list_items(
 ) -> NDArray[np.int64]:
     """Return the ``length`` items with the highest scores for the entire history of each user, shape (B, N).
 
-    Equal scores are in the order of ``popular``. For first-time targets, the history is excluded.
+    ``scores`` returns those of all items for histories (B, I + 1). Equal ones are in the order of ``popular``;
+    for first-time targets, the history is excluded.
     """
     step = max(1, min(256, _CELLS_PER_CHUNK // (prepared.n_items + 1)))
     chunks = [np.zeros((0, length), dtype=np.int64)]
     for chunk in user_chunks(users, step):
         histories = seen_items(prepared, chunk)
-        scores_BI = model.scores(history_matrix(histories, prepared.n_items))
+        scores_BI = scores(history_matrix(histories, prepared.n_items))
         chunks.append(best_items(scores_BI, popular, items_to_exclude(histories, kind), length))
     return np.concatenate(chunks)
 
