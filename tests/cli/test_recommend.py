@@ -12,6 +12,8 @@ from rich.console import Console
 from multitudes import api
 from multitudes.cli.main import run
 from multitudes.cli.recommend import print_recommendation
+from multitudes.errors import ArtefactError, UnavailableError
+from multitudes.index.factory import IndexConfig
 from multitudes.retrieval.item_updates import add_items
 from multitudes.retrieval.response import Recommendation
 from tests.release.small_release import publish_small
@@ -164,6 +166,43 @@ def test_a_version_that_cannot_be_opened_is_listed_as_such_and_is_not_rolled_bac
     publish_small(tmp_path)
     (tmp_path / "versions" / "0001" / "manifest.json").write_text("{")
     assert run(["releases", str(tmp_path)]) == 0
-    assert "cannot be opened" in capsys.readouterr().out
+    assert "0001 cannot serve: " in capsys.readouterr().err
     assert run(["rollback", str(tmp_path)]) == 4
+    assert "Version 0002 still serves" in capsys.readouterr().err
     assert (tmp_path / "CURRENT").read_text().strip() == "0002"
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_version_whose_index_a_server_lost_is_marked_and_a_server_that_fails_is_asked_once(
+    tmp_path: Path, capsys, monkeypatch, lost
+):
+    for _ in range(3):
+        publish_small(tmp_path)
+    asked = []
+
+    def load(folder: Path) -> None:
+        asked.append(folder.parent.name)
+        if lost and folder.parent.name == "0002":
+            raise ArtefactError("table t is gone")
+        if not lost:
+            raise UnavailableError("no answer within 2 s")
+
+    monkeypatch.setattr("multitudes.retrieval.rollback.load_index", load)
+    assert run(["releases", str(tmp_path), "--json"]) == 0
+    assert not asked, "an embedded index is not opened"
+    monkeypatch.setattr(IndexConfig, "built_in", ())
+    capsys.readouterr()
+    assert run(["releases", str(tmp_path), "--json"]) == 0
+    printed = capsys.readouterr()
+    marks = [line.split()[0] for line in printed.out.splitlines()[1:4]]
+    rows = json.loads(printed.out.splitlines()[-1])["versions"]
+    if lost:
+        assert asked == ["0001", "0002", "0003"]
+        assert marks == ["0001", "✗", "→"]
+        assert printed.err == "multitudes: warning: 0002 cannot serve: table t is gone\n"
+        assert [row.get("problem") for row in rows] == [None, "table t is gone", None]
+    else:
+        assert asked == ["0001"]
+        assert marks == ["?", "?", "→?"]
+        assert printed.err == "multitudes: warning: store not asked: no answer within 2 s\n"
+        assert {row["not_asked"] for row in rows} == {"no answer within 2 s"}

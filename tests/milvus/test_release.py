@@ -8,6 +8,7 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.cli import publish as rollback
+from multitudes.errors import ArtefactError
 from multitudes.index.factory import IndexConfig
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
@@ -15,6 +16,7 @@ from multitudes.publishing.publish import publish
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.rollback import list_releases
 from multitudes.training.runs import make_pinnersage_run
 from multitudes_milvus.collection import serving_collection
 from multitudes_milvus.config import MilvusConfig
@@ -77,3 +79,7 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(run, rele
     assert serving_collection(connection) == new.name != serving.name
     rollback.rollback_command(releases)
     assert serving_collection(connection) == serving.name
+    connection.call("drop", lambda client: client.drop_collection(new.name))
+    assert ["problem" in row for row in list_releases(releases)[2]] == [False, True]
+    with pytest.raises(ArtefactError, match=rf"collection {new.name} is gone; .*\. Version 0001 still serves"):
+        rollback.rollback_command(releases, "0002")

@@ -21,7 +21,7 @@ from multitudes.publishing.publish import publish
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.rollback import rollback
+from multitudes.retrieval.rollback import list_releases, rollback
 from multitudes.training.runs import make_pinnersage_run
 from multitudes_pgvector.config import PgvectorConfig
 from multitudes_pgvector.index import PgvectorIndex, publish_table
@@ -257,3 +257,12 @@ def test_a_release_recommends_what_an_embedded_index_does_and_a_failed_one_leave
     assert execute("SELECT count(item_id) FROM release") == [(len(new),)]
     rollback(root)
     assert execute("SELECT obj_description('release'::regclass)") == [("multitudes, release 0001",)]
+    execute(f"DROP TABLE {new.name}")
+    assert [("problem" in row, "not_asked" in row) for row in list_releases(root)[2]] == [(False, False), (True, False)]
+    with pytest.raises(ArtefactError, match=rf"table {new.name} is gone; .*\. Version 0001 still serves"):
+        rollback(root, "0002")
+    assert items(root) == served
+    monkeypatch.setenv("PGPORT", "1")
+    assert [("problem" in row, "not_asked" in row) for row in list_releases(root)[2]] == [(False, True), (False, True)]
+    with pytest.raises(UnavailableError, match="Version 0001 still serves"):
+        rollback(root, "0002")

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import counted, print_json, print_next, print_table
-from multitudes.errors import ArtefactError, UsageError
+from multitudes.errors import UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
 
@@ -129,7 +129,7 @@ def _first_user(releases: Path) -> str:
 
     from multitudes.release.store import release_folder
 
-    users = pl.scan_ipc(release_folder(releases) / "users.arrow").head(1).collect()
+    users = pl.scan_ipc(release_folder(releases) / "users.arrow", glob=False).head(1).collect()
     return str(users["user_id"][0])
 
 
@@ -190,49 +190,25 @@ def _print_added_items(releases: Path, added: "AddedItems") -> None:
 def releases_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
 ) -> None:
-    """List the releases and mark the current one."""
-    from multitudes.release import manifest
-    from multitudes.release.store import ReleaseStore
+    """List the releases and mark the current one.
 
-    store = ReleaseStore(releases)
-    versions = store.versions()
-    current, problem = None, None
-    try:
-        current = store.current()
-    except ArtefactError as error:  # the list must work when a rollback is needed
-        problem = str(error)
-    rows: list[dict[str, Any]] = []
-    for version in versions:
-        row: dict[str, Any] = {"version": version, "serves": version == current}
-        try:
-            release = manifest.read_manifest(store.folder(version))
-        except ArtefactError as error:
-            row["problem"] = str(error)
-        else:
-            row |= {"method": release.method, "created_at": release.created_at.isoformat()}
-            row |= {"index": release.index.get("kind", ""), **release.counts}
-        rows.append(row)
-    _print_releases(rows, problem)
-    print_json({"releases": str(releases), "current": current, "problem": problem, "versions": rows})
+    A version whose index is on a server that has lost it is marked too.
+    """
+    from multitudes.retrieval.rollback import list_releases
 
-
-def _print_releases(rows: list[dict[str, Any]], problem: str | None) -> None:
-    lines = []
+    current, problem, rows = list_releases(releases)
+    lines, counts = [], ("users", "items", "topics")
     for row in rows:
-        mark = "→" if row["serves"] else ""
-        if "problem" in row:
-            lines.append([mark, row["version"], "cannot be opened"])
-            continue
-        counts = [f"{row.get(name, 0):,}" for name in ("users", "items", "topics")]
-        created = row["created_at"][:16].replace("T", " ")
-        lines.append([mark, row["version"], row["method"], created, *counts, row["index"]])
-    if lines:
-        headings = ("", "version", "method", "created", "users", "items", "topics", "index")
-        print_table(lines, headings, right=("users", "items", "topics"))
-    else:
-        typer.echo("no releases yet")
-    if problem:
-        typer.echo(f"multitudes: warning: {problem}", err=True)
+        mark = ("→" if row["serves"] else "") + ("✗" if "problem" in row else "?" if "not_asked" in row else "")
+        created = row.get("created_at", "")[:16].replace("T", " ")
+        numbers = [f"{row[name]:,}" if name in row else "" for name in counts]
+        lines.append([mark, row["version"], row.get("method", "damaged"), created, *numbers, row.get("index", "")])
+    print_table(lines, ("", "version", "method", "created", *counts, "index"), right=counts)
+    warnings = [f"{row['version']} cannot serve: {row['problem']}" for row in rows if "problem" in row]
+    warnings += {f"store not asked: {row['not_asked']}" for row in rows if "not_asked" in row}
+    for warning in warnings + [problem] * bool(problem):
+        typer.echo(f"multitudes: warning: {warning}", err=True)
+    print_json({"releases": str(releases), "current": current, "problem": problem, "versions": rows})
 
 
 def rollback_command(

@@ -5,15 +5,17 @@ The vectors of an added item are those of the release that it was added to, so t
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from multitudes.errors import ArtefactError, UnavailableError, UsageError
+from multitudes.errors import ArtefactError, MissingError, UnavailableError, UsageError
 from multitudes.ids import Id
+from multitudes.index.factory import IndexConfig, load_index
 from multitudes.index.item_table import find_rows
 from multitudes.index.protocol import Index
 from multitudes.release.delta_log import Delta
+from multitudes.release.manifest import read_manifest
 from multitudes.release.overlay import NetDelta, net_delta, removals, topic_numbers
 from multitudes.release.release import Release, read_all_deltas
 from multitudes.release.signature import read_private_key
@@ -45,6 +47,37 @@ def show_to_others(index: Index, version: str) -> None:
         raise type(error)(f"{error}. Version {version} serves, but other programs find the index before it") from None
 
 
+def list_releases(releases: str | Path) -> tuple[str | None, str | None, list[dict[str, Any]]]:
+    """Return the version that serves, what is wrong with ``CURRENT``, and what is known of each version, oldest first.
+
+    ``problem``: it is damaged, or the server of its index has lost it; ``not_asked``: that server does not answer. One
+    that fails is asked no more, so the list takes one timeout of each kind of index.
+
+    Raises:
+        ArtefactError, UsageError: this is not a folder of releases.
+    """
+    store, not_asked, rows = ReleaseStore(releases), dict[str, str](), list[dict[str, Any]]()
+    versions, current, problem = store.versions(), None, None
+    try:
+        current = store.current()
+    except ArtefactError as error:  # the list must work when a rollback is needed
+        problem = str(error)
+    for version in versions:
+        row: dict[str, Any] = {"version": version, "serves": version == current}
+        try:
+            manifest = read_manifest(store.folder(version))
+            kind, created_at = manifest.index.get("kind", "exact"), manifest.created_at.isoformat()
+            row |= {"method": manifest.method, "created_at": created_at, "index": kind, **manifest.counts}
+            if kind not in (*IndexConfig.built_in, *not_asked):
+                load_index(store.folder(version) / "index")
+        except ArtefactError as error:
+            row["problem"] = str(error)
+        except (MissingError, UnavailableError, UsageError) as error:
+            not_asked[kind] = str(error)
+        rows.append(row | ({"not_asked": not_asked[kind]} if row.get("index") in not_asked else {}))
+    return current, problem, rows
+
+
 def rollback(
     releases: str | Path,
     to: str | None = None,
@@ -70,7 +103,7 @@ def rollback(
     Raises:
         UsageError: the version does not exist, the current one is the oldest or another than ``serving``, an added item
             has no vector in that version, item updates must be signed, or another process writes to the folder.
-        ArtefactError: nothing is released, the version or a delta log is damaged, or no trusted key signed it.
+        ArtefactError: nothing is released, the version, its index or a delta log is damaged or gone, or not signed.
     """
     key = None if sign is None else read_private_key(sign)
     trusted = trust or key
@@ -102,7 +135,10 @@ def rollback(
         removed.extend(item for delta in gone for item in delta.items["item_id"].to_list())
         release.sync_index()
 
-    version = store.rollback(wanted, take_over)
+    try:
+        version = store.rollback(wanted, take_over)
+    except (ArtefactError, MissingError, UnavailableError) as error:
+        raise type(error)(f"{error}. Version {former} still serves") from None
     show_to_others(opened[0].index, version)
     return RolledBack(version, former, added, removed, left)
 
