@@ -196,14 +196,14 @@ def export_results(results: Path, file: Path) -> int:
         elif as_lines:
             _users(shards).sink_ndjson(partial)
         else:
-            users = pl.scan_parquet(shards).select(COLUMN_NAMES).filter(pl.col("candidates").list.len() > 0)
+            users = pl.scan_parquet(shards, glob=False).select(COLUMN_NAMES).filter(pl.col("candidates").list.len() > 0)
             users.explode("candidates").unnest("candidates").sink_parquet(partial)
     return counts.users if as_lines else counts.candidates
 
 
 def _users(shards: list[Path]) -> pl.LazyFrame:
     """Return all users, with explained interests, but without vectors, which are too long for a line of text."""
-    users = pl.scan_parquet(shards)
+    users = pl.scan_parquet(shards, glob=False)
     schema = pq.read_schema(shards[0])
     fields = schema.field("interests").type.value_type.names if "interests" in schema.names else []
     if "items" not in fields:

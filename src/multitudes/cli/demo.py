@@ -109,7 +109,8 @@ def demo_command(
         _run("report", run, "--split", "validation", "--out", out / "report.html")
         _run("publish", run, "--to", releases)
         # An evaluated user, drawn at random, so that the example is not hand-picked.
-        user = pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=0).item()
+        outcomes = pl.read_parquet(outcomes_file(run, "validation"), glob=False)
+        user = outcomes["user_id"].unique().sort().sample(seed=0).item()
         _run("recommend", releases, "--user", user, "--n", 20, "--explain")
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s; try next:")
     typer.echo(f"  open {out}/report.html in a browser")

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from multitudes.data.column_names import ColumnMap, reject_same_names
-from multitudes.data.engine import Engine, Extent, first_line, quote_identifier, string_literal
+from multitudes.data.engine import Engine, Extent, first_line, path_literal, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
 from multitudes.data.location import Location
 from multitudes.data.schemas import COLUMN_ROLES
@@ -180,25 +180,25 @@ class DuckDBEngine(Engine):
         file = self.fetch(file)
         if file.is_dir():
             return f"read_parquet([{_shard_list(file)}], union_by_name = true)"
-        path = string_literal(str(file))
         if file.suffix == DUCKDB_SUFFIX:
             database = quote_identifier(str(file))
-            self._connection.execute(f"ATTACH IF NOT EXISTS {path} AS {database} (READ_ONLY)")
+            self._connection.execute(f"ATTACH IF NOT EXISTS {string_literal(str(file))} AS {database} (READ_ONLY)")
             return f"{database}.{quote_identifier(name)}"
         if file.suffix == ".parquet":
-            return f"read_parquet({path})"
+            return f"read_parquet({path_literal(file)})"
         if file.suffix == ".csv":
-            return self._csv(name, path)
-        return f"read_json({path}, format = 'newline_delimited', sample_size = -1)"
+            return self._csv(name, file)
+        return f"read_json({path_literal(file)}, format = 'newline_delimited', sample_size = -1)"
 
-    def _csv(self, name: str, path: str) -> str:
+    def _csv(self, name: str, file: Path) -> str:
+        path = path_literal(file)
         untyped = f"read_csv({path}, header = true, skip = 0, sample_size = -1"
         present = self.column_types(untyped + ")")
         if len(present) == 1 and "," in next(iter(present)):  # the reader found no separator that fits every line
             problem = "a line has not as many columns as the first; `multitudes import` says which"
-            raise DataError(f"{path[1:-1]}: {problem}")
+            raise DataError(f"{file}: {problem}")
         first = self.rows(f"SELECT * FROM read_csv({path}, header = false, skip = 0, all_varchar = true) LIMIT 1")
-        reject_same_names([name or "" for name in first[0]], path[1:-1])
+        reject_same_names([name or "" for name in first[0]], str(file))
         # Ids as text: '007' is not 7. Lists as text: `tables` parses them.
         canonical = self._column_map.renames(name, present)
         roles = {column: COLUMN_ROLES[name].get(canonical.get(column, column)) for column in present}
@@ -245,4 +245,4 @@ class DuckDBEngine(Engine):
 
 
 def _shard_list(folder: Path) -> str:
-    return ", ".join(string_literal(str(shard)) for shard in list_shards(folder))
+    return ", ".join(path_literal(shard) for shard in list_shards(folder))

@@ -8,6 +8,7 @@ the add-on multitudes-spark, which translates the few functions without a common
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -147,6 +148,11 @@ def quote_identifier(name: str) -> str:
 def string_literal(text: str) -> str:
     """Return ``text`` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def path_literal(path: Location) -> str:
+    """Return a file that DuckDB reads as an SQL string: to it, ``[1]`` in a name is a pattern of other names."""
+    return string_literal(escape(str(path)))
 
 
 def double_literal(number: float) -> str:

@@ -175,7 +175,7 @@ ARRAYS = array_types(PreparedData)  # embeddings are optional
 
 def _read_names(file: Path, *columns: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(file, columns=list(columns))
+        return pl.read_parquet(file, columns=list(columns), glob=False)
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {_ADVICE}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):

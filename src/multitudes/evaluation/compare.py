@@ -87,7 +87,7 @@ def _mean_outcomes(runs: Sequence[Path], split: Split) -> pl.DataFrame:
     for run in runs:
         method = read_result(run, split)["method"]
         try:
-            frame = pl.read_parquet(outcomes_file(run, split)).filter(pl.col("method") == method)
+            frame = pl.read_parquet(outcomes_file(run, split), glob=False).filter(pl.col("method") == method)
             frames.append(frame.select(*_KEYS, *_TARGETS, *_MEASURES))
         except (FileNotFoundError, pl.exceptions.ColumnNotFoundError):
             raise ArtefactError(f"{outcomes_file(run, split)}: missing or without figures; evaluate again") from None

@@ -27,7 +27,7 @@ def read_images(file: Path | None) -> Images:
     if file is None:
         return Images({}, [])
     try:
-        table = pl.read_parquet(file, columns=["item_id", "image_url"]).cast(pl.String).drop_nulls()
+        table = pl.read_parquet(file, columns=["item_id", "image_url"], glob=False).cast(pl.String).drop_nulls()
     except FileNotFoundError:
         raise UsageError(f"{file}: no such file; give the table of items that has the column image_url") from None
     except (OSError, pl.exceptions.PolarsError) as error:

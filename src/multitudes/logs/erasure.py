@@ -111,7 +111,8 @@ def erase_before(folder: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id,
     """
     removed = 0
     for segment in list_segments(folder):
-        users = pl.scan_parquet(segment).select(pl.col("user_id").unique()).collect()["user_id"].drop_nulls()
+        rows = pl.scan_parquet(segment, glob=False)
+        users = rows.select(pl.col("user_id").unique()).collect()["user_id"].drop_nulls()
         if erased_s := erased_at_s(users.to_list()):
             removed += _erase_from_segment(segment, erased_s)
     return removed
@@ -119,7 +120,7 @@ def erase_before(folder: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id,
 
 def _erase_from_segment(segment: Path, before_s: Mapping[Id, int]) -> int:
     """Remove the rows of users before the time of each; return their number."""
-    rows = pl.scan_parquet(segment)
+    rows = pl.scan_parquet(segment, glob=False)
     kept = drop_before(rows, "timestamp", before_s)
     total, remaining = (each.select(pl.len()).collect().item() for each in (rows, kept))
     if not remaining:
@@ -148,9 +149,9 @@ def _erase_or_set_aside(segment: Path, user_ids: Set[Id]) -> int:
 def _is_readable(segment: Path, before_s: Mapping[Id, int]) -> bool:
     """Return whether a segment has users and all of it can be read: a column at a time, which bounds memory."""
     try:
-        for name in pl.read_parquet_schema(segment):
-            pl.read_parquet(segment, columns=[name])
-        drop_before(pl.scan_parquet(segment), "timestamp", before_s).select(pl.len()).collect()
+        for name in pl.scan_parquet(segment, glob=False).collect_schema():
+            pl.read_parquet(segment, columns=[name], glob=False)
+        drop_before(pl.scan_parquet(segment, glob=False), "timestamp", before_s).select(pl.len()).collect()
     except _READ_ERRORS:
         return False
     return True

@@ -72,7 +72,7 @@ def read_outcomes(study: Path, data: str) -> Iterator[tuple[str, int, PairedOutc
     """
     file = study / OUTCOMES_FILE
     columns = cs.by_name("kind", "budget", *_KEY_COLUMNS, *_USER_COLUMNS, *_MEASURES, require_all=False)
-    frame = pl.scan_parquet(file).filter(pl.col("data") == data).select(columns).collect()
+    frame = pl.scan_parquet(file, glob=False).filter(pl.col("data") == data).select(columns).collect()
     for (kind, budget), outcomes in sorted(frame.partition_by("kind", "budget", as_dict=True).items()):
         yield str(kind), int(budget), pair_by_user(outcomes, f"{file}: {data}")
 

@@ -67,7 +67,7 @@ def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) ->
     """Return the outcomes of a cell under the names of the study; all cells of a data set have the same baselines."""
     file = outcomes_file(cell.folder(cells), split)
     try:
-        frame = pl.read_parquet(file)
+        frame = pl.read_parquet(file, glob=False)
     except pl.exceptions.PolarsError:
         raise ArtefactError(f"{file}: damaged; remove it, and run the same command again") from None
     own, system = cell.run.method, pl.col("method")

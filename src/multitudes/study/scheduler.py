@@ -104,7 +104,8 @@ def remove_outdated(folder: Path, training: Path, split: Split) -> None:
 def remove_damaged(folder: Path, split: Split) -> None:
     """Remove the result of a cell whose outcomes are truncated or missing, so that it is evaluated again."""
     try:
-        pl.read_parquet_schema(outcomes_file(folder, split))  # reads the footer, which a truncated file lacks
+        # This reads the footer, which a truncated file lacks.
+        pl.scan_parquet(outcomes_file(folder, split), glob=False).collect_schema()
     except (FileNotFoundError, pl.exceptions.PolarsError):
         result_file(folder, split).unlink(missing_ok=True)
 
