@@ -77,9 +77,32 @@ def test_own_files_are_imported_and_the_next_command_works(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "userId     user_id    whole numbers" in printed
     assert "1 × timestamp 'never' is not written as seconds since 1970 (line 202)" in printed
+    assert "times: " not in printed, "of 2017"
+    assert "topics: " not in printed, "both have enough items"
     command = shlex.split(printed.splitlines()[-1].removeprefix("next: multitudes "))
     assert command[-4:] == ["--split", "user", "--min-rating", "3.5"]
     assert run(command) == 0
     assert PreparedData.open(tmp_path / "prepared").manifest["config"]["min_rating"] == 3.5
     assert run([*call, "--overwrite", "--map", "film=item_id"]) == 3
     assert "no table for it has a column 'film'" in capsys.readouterr().err
+
+
+def test_an_import_says_that_actions_count_alike_and_how_many_topics_are_rare_with_the_options_for_both(
+    tmp_path, capsys
+):
+    rows = [f"{n % 9},{n % 12},{(n % 3 and 'view') or 'buy'},{1_500_000_000 + n}\n" for n in range(200)]
+    (tmp_path / "log.csv").write_text("user,item,action,ts\n" + "".join(rows) + "1,2,hide,1500000300\n")
+    (tmp_path / "items.csv").write_text("item,category\n" + "".join(f"{n},a > leaf {n}\n" for n in range(12)))
+    call = ["import", str(tmp_path / "log.csv"), "--items", str(tmp_path / "items.csv"), "--out", str(tmp_path / "in")]
+    assert run(call) == 0
+    printed = capsys.readouterr().out
+    assert "\nactions: view 133, buy 67 count alike as positives; prepare --set 'prepare.positive_actions={" in printed
+    assert (
+        "\ntopics: 12 of 13 have fewer than 5 items; prepare --set prepare.min_topic_items=5 leaves these out"
+        in printed
+    )
+    call = ["prepare", str(tmp_path / "in"), "--split", "user", "--out", str(tmp_path / "out")]
+    assert run([*call, "--set", "prepare.min_topic_items=5", "--set", "prepare.positive_actions={buy=1}"]) == 0
+    printed = capsys.readouterr().out
+    assert ", 1 topics, " in printed
+    assert "positives: 67 of 201 events: buy 67" in printed

@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.data.clean.tables import REPAIRS, repair_text
 from multitudes.errors import DataError
-from tests.data.tables import NOW, cleaned, events, items, users, write
+from tests.data.tables import NOW, cleaned, events, items, prepared, users, write
 
 NAN, INF = float("nan"), float("inf")
 
@@ -107,3 +107,12 @@ def test_follows_are_known_after_the_first_share_of_the_rows_in_the_file(tmp_pat
     assert rows.rows() == [(1, 100), (2, 150)]
     _, (rows,) = cleaned(tmp_path, query, share=0.0)
     assert rows.rows() == []
+
+
+def test_topics_of_too_few_items_are_left_out(tmp_path):
+    folder = write(tmp_path)
+    assert prepared(folder, "all").topics == ["", "art", "food", "sea"]
+    found = prepared(folder, "common", min_topic_items=2)
+    assert found.topics == ["", "art"]
+    assert found.manifest["repairs"]["items_without_topics"] == 1
+    assert found.manifest["repairs"]["follows_of_unknown_topics"] == 2

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyarrow import parquet
 
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.importer import import_files
+from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import DataError, UsageError
 
 START = 1_500_000_000
@@ -41,7 +43,7 @@ def imported(
     folder: Path, files, table: str = "events", config: dict[str, Any] | None = None, **options
 ) -> pl.DataFrame:
     import_files(files, folder / "out", ImportConfig(**config or {}), **options)
-    return pl.read_parquet(folder / "out" / f"{table}.parquet")
+    return pl.read_parquet(folder / "out" / f"{table}.parquet", glob=False)
 
 
 def refusal(folder: Path, files, config: dict[str, Any] | None = None, **options) -> str:
@@ -289,7 +291,22 @@ BROKEN = {
     "header only": (b"user,item,ts\n", "no rows"),
     "duplicate columns": (b"user,item,user,ts\n1,2,3,4\n", "columns 1 and 3 are both called 'user'"),
     "columns that differ by case": (b"user,item,ts,TS\n1,2,3,4\n", "columns 3 and 4 are both called 'ts'"),
-    "binary": (bytes(range(256)) * 40, "no text"),
+    "binary": (bytes(range(256)) * 40, "has NUL bytes"),
+    "web page": (b"<!DOCTYPE html><html><h1>Not found</h1></html>\n", "is HTML or XML"),
+    "Arrow stream": (b"\xff\xff\xff\xff\x10\0\0\0", "is an Arrow stream"),
+    "title above the names": (b"# of 2024\nuser,item,ts\n1,2,5\n1,3,6\n", "than in the first line: # of 2024"),
+    "numbers of a spreadsheet": (
+        b"user,item,ts\n1,9.78E+12,5\n1,9.78E+12,6\n",
+        "2 × item_id '9.78E+12' has a NUL, or was rounded by a spreadsheet",
+    ),
+    "two units": (
+        b"user,item,ts\n" + b"1,2,1500000000\n1,2,1500000000000\n1,2,1500000000\n" * 9,
+        "9 × timestamp '1500000000000' is not written as seconds since 1970 (line 3, 6, 9, …)",
+    ),
+    "two units, most of them small": (
+        b"user,item,ts\n" + b"1,2,1500000000\n1,2,1500000000000\n1,2,1500000000000\n" * 9,
+        "9 × timestamp '1500000000' is not written as milliseconds since 1970 (line 2, 5, 8, …)",
+    ),
     "zip": (b"PK\x03\x04...", "zip archive"),
     "truncated gzip": (gzip.compress(GOOD * 50)[:100], "cut or damaged"),
     "truncated Parquet": (b"PAR1" + bytes(40), "; write or copy the file again"),
@@ -330,7 +347,7 @@ def test_a_line_that_is_too_long_or_in_another_encoding_is_said(tmp_path):
     own = write(tmp_path, "own.csv", GOOD + b"u1,i1," + b"5" * 32_100_000 + b"\n")
     for encoding in (None, "utf-8", "latin-1"):
         assert "line 32 is longer than 16 MiB" in refusal(tmp_path, own, {"encoding": encoding})
-    own = write(tmp_path, "own.csv", GOOD + "ü,i1,5\né,i1,5\n".encode() + "ü,i1,6\n".encode("latin-1"))
+    own = write(tmp_path, "own.csv", GOOD + f"ü,i1,{START}\né,i1,{START}\n".encode() + "ü,i1,6\n".encode("latin-1"))
     assert imported(tmp_path, own).height == len(EVENTS) + 2
     assert dropped(tmp_path) == [(34, "not UTF-8, unlike most of the file")]
 
@@ -420,3 +437,106 @@ def test_a_list_of_very_many_topics_is_read_once_each_in_its_order(tmp_path):
     items = write(tmp_path, "items.csv", f"item,topics\ni0,{'|'.join(['z', *topics, 'z', 't1'])}\ni0,a|t2\ni1,b| |b\n")
     found = imported(tmp_path, [write(tmp_path, "events.csv", PLAIN)], "items", items=[items])
     assert found.sort("item_id")["topics"][:2].to_list() == [["z", *topics, "a"], ["b"]]
+
+
+IS_IT_CUT = ", where the file ends without a line break: is it cut?"
+CUT = {  # bytes that the end lacks, and what is said of the last row
+    "whole": (PLAIN, 0, None),
+    "without the last line break": (PLAIN, 1, None),
+    "fewer columns": (PLAIN, 13, "fewer columns than in the first line"),
+    "a shorter time": (PLAIN, 5, "timestamp '150014' is not written as seconds since 1970"),
+    "in quotation marks": (
+        lines("user,ts,item", lambda u, i, t, _: f'{u},{t},"{i}"'),
+        3,
+        "a quotation mark that does not close, or text after one that does",
+    ),
+    "JSON": (LAYOUTS["json lines"], 3, "not JSON: expected one object on each line"),
+}
+
+
+@pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())], ids=["plain", "gzip"])
+@pytest.mark.parametrize("case", CUT)
+def test_a_file_that_ends_in_its_last_row_says_so(tmp_path, case, pack):
+    text, missing, reason = CUT[case]
+    own = write(tmp_path, "own.csv", pack(text[: len(text) - missing]))
+    assert imported(tmp_path, own).height == len(EVENTS) - bool(reason)
+    if reason is None:
+        assert not (tmp_path / "out.dropped.csv").exists()
+    else:
+        assert dropped(tmp_path) == [(len(text.splitlines()), reason + IS_IT_CUT)]
+
+
+def test_only_the_last_row_of_a_cut_file_is_said_to_be_cut(tmp_path):
+    config = {"max_dropped": 0.2}
+    imported(tmp_path, write(tmp_path, "own.csv", BAD[:-1]), config=config)
+    assert [IS_IT_CUT in reason for _, reason in dropped(tmp_path)] == [False] * 4 + [True]
+    imported(
+        tmp_path,
+        write(tmp_path, "own.csv", BAD.rpartition("u1,")[0] + "u1,i1,1500000000"),
+        config=config,
+        overwrite=True,
+    )
+    assert not any(IS_IT_CUT in reason for _, reason in dropped(tmp_path)), "the last row is whole"
+
+
+def test_a_name_that_looks_like_a_pattern_is_the_name_of_one_file(tmp_path):
+    folder = tmp_path / "shop[1]"
+    for place in (folder, tmp_path / "shop1"):
+        place.mkdir()
+        for name in ("own[1]*.csv", "own1x.csv"):
+            write(place, name, PLAIN[: PLAIN.index("u1")])
+        pl.DataFrame({"user_id": [1, 2], "item_id": [3, 4], "timestamp": [5, 6]}).write_parquet(
+            place / "events.parquet"
+        )
+    own = write(folder, "own[1]*.csv", PLAIN)
+    assert imported(folder, own).height == len(EVENTS)
+    more = pl.DataFrame({"user_id": USERS, "item_id": ITEMS, "timestamp": TIMES})
+    for suffix in ("parquet", "csv"):
+        getattr(more, f"write_{suffix}")(folder / f"events.{suffix}")
+        prepared = prepare(folder, folder / suffix, PrepareConfig(split="user"))
+        assert prepared.manifest["counts"]["events"] == len(EVENTS)
+        assert len(prepared.user_ids) == 3
+        (folder / f"events.{suffix}").unlink()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_lines_may_end_in_two_ways(tmp_path, encoding):
+    text = PLAIN.replace("\n", "\r\n", 20).replace("u0", "ü0")
+    found = imported(tmp_path, write(tmp_path, "own.csv", text, encoding))
+    assert found["timestamp"].to_list() == TIMES
+    own = write(tmp_path, "own.csv", text.encode() + "ü,i1,6\n".encode("latin-1"))
+    imported(tmp_path, own, overwrite=True)
+    assert dropped(tmp_path) == [(32, "not UTF-8, unlike most of the file")]
+
+
+def test_a_missing_id_is_none_however_a_program_writes_it(tmp_path):
+    own = write(tmp_path, "own.csv", PLAIN + "NA,i1,5\nNone,i1,5\n<NA>,i1,5\n")
+    imported(tmp_path, own)
+    assert dropped(tmp_path) == [(32, "no user_id"), (33, "no user_id"), (34, "no user_id")]
+
+
+def test_a_zero_among_dates_is_no_time_and_a_clock_may_start_at_zero(tmp_path):
+    imported(tmp_path, write(tmp_path, "own.csv", PLAIN + "u1,i1,0\n"))
+    assert dropped(tmp_path) == [(32, "timestamp '0' is not written as seconds since 1970")]
+    clock = lines("user,item,ts", lambda u, i, t, _: f"{u},{i},{(t - START) * 4_000_000}")  # of 19 years in ms
+    assert imported(tmp_path, write(tmp_path, "own.csv", clock), overwrite=True)["timestamp"].min() == 0
+
+
+def test_what_is_no_file_is_called_so(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    for name in ("pipe.csv", "loop.csv"):
+        assert "a pipe, a device or a broken link, not a file" in refusal(tmp_path, tmp_path / name)
+    assert "no such file" in refusal(tmp_path, tmp_path / "absent.csv")
+
+
+def test_the_report_counts_actions_and_rare_topics_and_has_the_first_and_the_last_day(tmp_path):
+    text = lines("user,item,action,ts", lambda u, i, t, r: f"{u},{i},{['buy', 'view'][r > 1]},{t}")
+    items = write(tmp_path, "items.csv", "item,category\n" + "".join(f"i{n},Food > Leaf {n}\n" for n in range(6)))
+    report = import_files(write(tmp_path, "own.csv", text), tmp_path / "out", items=[items])
+    assert report.actions == {"view": 24, "buy": 6}
+    assert report.topics == (7, 6)
+    assert report.days == ["2017-07-14", "2017-07-15"]
+    own = write(tmp_path, "own.csv", lines("user,item", lambda u, i, *_: f"{u},{i}"))
+    report = import_files(own, tmp_path / "order", ImportConfig(file_order=True))
+    assert (report.actions, report.topics, report.days) == ({}, (0, 0), None)

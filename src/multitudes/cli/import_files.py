@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,9 +105,12 @@ def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
 
 
 def _print_report(report: "ImportReport") -> None:
-    from multitudes.data.importing.importer import reason_text
+    from multitudes.data.importing.importer import FEW_ITEMS, reason_text
+    from multitudes.data.prepare import PrepareConfig
 
     typer.echo(f"{report.out}: {', '.join(f'{rows:,} {table}' for table, rows in report.rows.items())}")
+    if report.days is not None and not "1985" <= report.days[0] <= report.days[1] <= str(date.today()):
+        typer.echo(f"times: {' to '.join(report.days)}, not all of 1985 to today; --map and --time-format change this")
     for dropped in report.dropped:
         typer.echo(f"left out of {dropped.file}: {shorten(reason_text(dropped), 200)}")
     if report.dropped_file is not None:
@@ -115,6 +119,15 @@ def _print_report(report: "ImportReport") -> None:
         typer.echo(f"merged: {report.merged:,} rows with another row of the same id")
     if report.known_share < 1:
         typer.echo(f"items: {report.known_share:.1%} of the events are of an item in the items table")
+    topics, rare = report.topics
+    if 2 * rare > topics:
+        few = f"{rare:,} of {topics:,} have fewer than {FEW_ITEMS} items"
+        typer.echo(f"topics: {few}; prepare --set prepare.min_topic_items={FEW_ITEMS} leaves these out")
+    never = PrepareConfig().negative_actions
+    alike = [f"{action} {n:,}" for action, n in report.actions.items() if action not in never]
+    if len(alike) > 1:
+        option = "--set 'prepare.positive_actions={NAME=WEIGHT}'"
+        typer.echo(f"actions: {', '.join(alike[:8])} count alike as positives; prepare {option} gives each a weight")
     if report.ratings is not None:
         typer.echo(_ratings_sentence(report.ratings, report.min_rating))
 

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +54,7 @@ class PrepareConfig(Config):
     min_item_count: int = Field(
         1, ge=0, description="training events that an item needs for the vocabulary; the others become the unknown item"
     )
+    min_topic_items: int = Field(1, ge=1, description="items that a topic needs; a topic of fewer is left out")
     positive_actions: dict[str, float] = Field(
         default_factory=dict, description="weight of each action as a positive; empty: 1 for all but the negative ones"
     )
@@ -136,7 +136,7 @@ def prepare(
     recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
     earlier = None if append is None else open_base(Path(append), recorded, has_served=logs.served is not None)
     appendable = appendable or earlier is not None
-    rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    rules = EventRules(config.negative_actions, config.follows_from_share, now, config.min_topic_items)
     reject_url(out)
     with create_folder(out, "manifest.json", overwrite) as folder, _folder_of_frames(frames, folder) as tables:
         with open_configured_engine(engine, config.memory_limit, config.threads, folder) as database:

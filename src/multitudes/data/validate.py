@@ -1,6 +1,5 @@
 """Check the tables of a data set and report on them, without preparing them."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ def validate(
         UnavailableError: the store of a URL does not answer, or rejects the credentials.
     """
     config = config or PrepareConfig()
-    rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    rules = EventRules(config.negative_actions, config.follows_from_share, now, config.min_topic_items)
     column_map = ColumnMap(columns)
     with open_configured_engine(engine, config.memory_limit, config.threads) as database:
         cleaned = clean_tables(database, data, rules, progress, column_map=column_map, with_nulls=True)

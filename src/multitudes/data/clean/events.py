@@ -1,5 +1,6 @@
 """Clean events: complete, in the past, without duplicates, and marked as usable or not."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,12 @@ _COMPLETE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NU
 
 @dataclass(frozen=True)
 class EventRules:
-    """Which events are dropped or unusable, and from which events the followed topics were derived."""
+    """Which events and topics are dropped or unusable, and from which events the followed topics were derived."""
 
     negative_actions: Sequence[str]  # make an event unusable
     follows_from_share: float  # of each user's first events the followed topics were derived; 0: users stated them
-    now: int  # seconds; events more than a day later are dropped
+    now: int | None  # seconds; events more than a day later are dropped; None: the time of the clock
+    min_topic_items: int = 1  # topics of fewer items are dropped
 
 
 def clean_events(
@@ -35,7 +37,8 @@ def clean_events(
     if earlier is not None:
         engine.create_view("earlier", f"SELECT * FROM {engine.file_relation('events', earlier.folder / EVENTS_FILE)}")
     repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
-    row_condition = f"{_COMPLETE} AND timestamp <= {rules.now + FUTURE_TOLERANCE_S}"
+    now = int(time.time()) if rules.now is None else rules.now
+    row_condition = f"{_COMPLETE} AND timestamp <= {now + FUTURE_TOLERANCE_S}"
     counts = engine.record(f"""
         SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS complete, count(*) FILTER ({row_condition}) AS past,
                count(*) FILTER ({row_condition} AND action IS NULL) AS unnamed

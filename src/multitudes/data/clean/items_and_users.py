@@ -7,7 +7,7 @@ from multitudes.errors import DataError
 _FINITE = "all_finite(embedding)"  # null for an empty list, which is not an embedding
 
 
-def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
+def clean_items(engine: Engine, table: Table | None, min_topic_items: int = 1) -> tuple[dict[str, int], int]:
     """Create ``item``, ``known_item``, ``item_topic`` and ``topic`` from ``items_raw``, without it from ``events_raw``.
 
     Returns the count of each repair, and the width of the embeddings, 0 without embeddings.
@@ -23,7 +23,7 @@ def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], in
         engine.create_table("items_raw", sql)
     repairs = deduplicate_rows(engine, "items", "item_id", table)
     width = _embedding_width(engine, table)
-    _create_topics(engine)
+    _create_topics(engine, min_topic_items)
     sql = f"""
         SELECT * EXCLUDE (topics, embedding), CASE WHEN {_FINITE} THEN embedding END AS embedding,
                coalesce({_FINITE}, false) OR item_id IN (SELECT item_id FROM item_topic) AS usable
@@ -39,10 +39,13 @@ def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], in
     return repairs, width
 
 
-def _create_topics(engine: Engine) -> None:
+def _create_topics(engine: Engine, min_items: int) -> None:
     sql = """
         SELECT DISTINCT item_id, topic, list_position(topics, topic) AS place
         FROM (SELECT item_id, topics, unnest(topics) AS topic FROM items_rows) WHERE topic <> ''"""
+    if min_items > 1:
+        counted = f"SELECT *, count(*) OVER (PARTITION BY topic) AS items FROM ({sql})"
+        sql = f"SELECT item_id, topic, place FROM ({counted}) WHERE items >= {min_items}"
     engine.create_table("item_topic", sql)
     topics = "SELECT DISTINCT topic FROM item_topic"
     engine.create_table("topic", f"SELECT topic, row_number() OVER (ORDER BY topic) AS number FROM ({topics})")

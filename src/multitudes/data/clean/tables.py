@@ -53,7 +53,7 @@ REPAIRS: Mapping[str, str] = {
     "users_not_in_table": "users of events that the users table lacks: kept, follow nothing",
     "users_without_events": "users without any event: kept, known by their followed topics only",
     "users_with_only_invalid_events": "users without a usable event: kept, without implicit interests",
-    "follows_of_unknown_topics": "followed topics that no item has: dropped",
+    "follows_of_unknown_topics": "followed topics that no item has, or too few: dropped",
 }
 
 
@@ -108,7 +108,7 @@ def clean_tables(
         check_tables_fit(earlier, loaded, id_types)
     nulls = {name: tables.count_nulls(engine, table) for name, table in loaded.items()} if with_nulls else {}
     progress(len(inputs), len(inputs) + 2, "checking items")
-    repairs, width = clean_items(engine, loaded.get("items"))
+    repairs, width = clean_items(engine, loaded.get("items"), rules.min_topic_items)
     progress(len(inputs) + 1, len(inputs) + 2, "checking events")
     with engine.translate_read_errors(loaded["events"].file):  # each of these may read the file
         repairs |= clean_events(engine, loaded["events"], rules, earlier, appendable=appendable)

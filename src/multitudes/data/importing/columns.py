@@ -15,7 +15,6 @@ from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS
 from multitudes.errors import DataError
 
 _SHARE_OF_TIMES = 0.9  # of the values of a column that is taken as the time for its content
-_EARLIEST_S, _LATEST_S = 473_385_600, 4_102_444_800  # 1985 to 2100
 _RATING_VALUES = 20  # a column of at most as many numbers may be a rating
 _NO_FEATURE = re.compile(r"(id|ids|url|uri|link|image|imageurl|index|uuid)$|^unnamed|^column\d+$")
 _SIMPLE_TYPES = ("VARCHAR", "BOOL", "FLOAT", "DOUBLE", "DECIMAL", "TINY", "SMALL", "INT", "BIG", "HUGE", "U")
@@ -233,17 +232,17 @@ def _is_time(column: Column) -> bool:
         return True
     if found is None:
         return False
-    plausible = f"coalesce({found.sql} BETWEEN {_EARLIEST_S} AND {_LATEST_S}, false)"
+    plausible = f"coalesce({found.sql} BETWEEN {value_formats.EARLIEST_S} AND {value_formats.LATEST_S}, false)"
     return bool(column.sample.ask(f"avg(CAST({plausible} AS INTEGER))") >= _SHARE_OF_TIMES)
 
 
 def _is_number(column: Column) -> bool:
-    return bool(column.sample.ask(f"count(*) = count({column.number})"))
+    return bool(column.sample.ask(f"count(*) = count({value_formats.number_sql(column)})"))
 
 
 def _is_rating(column: Column) -> bool:
     """Return whether a column has few numbers, whole or half and none below zero, unlike coordinates and time zones."""
-    n = column.number
+    n = value_formats.number_sql(column)
     fits = f"bool_and({n} >= 0 AND 2 * {n} = floor(2 * {n}))"
     return _is_number(column) and bool(column.sample.ask(f"count(DISTINCT {n}) <= {_RATING_VALUES} AND {fits}"))
 

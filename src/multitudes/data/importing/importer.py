@@ -13,7 +13,7 @@ from multitudes.data.engine import string_literal
 from multitudes.data.importing import tables
 from multitudes.data.importing.columns import ColumnGuess, choose_table, guess_columns, guess_described_items
 from multitudes.data.importing.config import ImportConfig
-from multitudes.data.importing.sources import Source, create_relations, read_source
+from multitudes.data.importing.sources import Source, create_relations, note_cut, read_source
 from multitudes.data.location import reject_url
 from multitudes.data.manifest import FEW_USERS
 from multitudes.data.tables import TABLES
@@ -25,6 +25,12 @@ _ADVICE = Advice("import fewer files at once", "free some, or choose another --o
 _MEMORY = "4GB"
 _LIKED_SHARE = 0.7  # of the highest rating: 3.5 of 5, 7 of 10, 70 of 100
 _SCALES = (5, 10, 100)
+_DAYS = "SELECT CAST(unnest([to_timestamp(min(timestamp)), to_timestamp(max(timestamp))]) AS DATE) FROM events"
+FEW_ITEMS = 5  # with fewer, a topic hardly makes a list
+_TOPICS = f"""
+    SELECT count(*), count(*) FILTER (items < {FEW_ITEMS})
+    FROM (SELECT count(*) AS items FROM (SELECT unnest(topics) AS topic FROM items) GROUP BY topic)"""
+_ACTIONS = "SELECT coalesce(action, 'unknown') AS name, count(*) AS n FROM events GROUP BY name ORDER BY n DESC, name"
 
 
 class DroppedRows(NamedTuple):
@@ -51,6 +57,9 @@ class ImportReport:
     split: str  # a rule of ``prepare`` that leaves enough users in the test split
     ratings: Mapping[str, float] | None  # lowest, highest and mean rating, and the share of at least ``min_rating``
     min_rating: float | None  # from which an event says that the item was liked; None: no such scale is known
+    days: Sequence[str] | None  # of the first and the last event; None: times are positions
+    actions: Mapping[str, int]  # events of each action, the most frequent first; empty without such a column
+    topics: tuple[int, int]  # number of topics, and of those with fewer than ``FEW_ITEMS`` items
 
     def record(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
@@ -69,10 +78,9 @@ class ImportReport:
             }
             for guess in self.guesses
         ]
-        values = {name: value for name, value in vars(self).items() if name != "guesses"}
-        dropped_file = None if self.dropped_file is None else str(self.dropped_file)
-        dropped = [one._asdict() for one in self.dropped]
-        return values | {"out": str(self.out), "files": files, "dropped": dropped, "dropped_file": dropped_file}
+        dropped, dropped_file = [one._asdict() for one in self.dropped], self.dropped_file and str(self.dropped_file)
+        values = vars(self) | {"out": str(self.out), "files": files, "dropped": dropped, "dropped_file": dropped_file}
+        return {name: value for name, value in values.items() if name != "guesses"}
 
 
 def import_files(
@@ -132,12 +140,13 @@ def import_files(
         for guess in guesses:
             with engine.translate_read_errors(Path(guess.source.name)):
                 tables.convert(engine, guess)
+                note_cut(engine, guess.source)
         dropped, dropped_file = _write_dropped(engine, out)
         _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
         progress(steps - 2, steps, "writing tables")
         merged = tables.create_tables(engine, guesses, file_order=config.file_order)
         present = [table for table in TABLES if any(guess.table == table for guess in guesses)]
-        ratings, min_rating = _describe_ratings(engine)
+        (ratings, min_rating), split = _describe_ratings(engine), _choose_split(engine)
         report = ImportReport(
             out=out,
             rows={table: int(engine.value(f"SELECT count(*) FROM {table}")) for table in present},
@@ -147,9 +156,12 @@ def import_files(
             dropped_file=dropped_file,
             merged=merged,
             known_share=_known_share(engine) if "items" in present else 1.0,
-            split=_choose_split(engine),
+            split=split,
             ratings=ratings,
             min_rating=min_rating,
+            days=None if split == "leave_one_out" else [str(day) for (day,) in engine.rows(_DAYS)],
+            actions=dict(engine.rows(_ACTIONS)) if "action" in engine.column_types("events") else {},
+            topics=engine.rows(_TOPICS)[0] if any("topics" in guess.columns for guess in guesses) else (0, 0),
         )
         for table in report.rows:
             sql = tables.output_sql(engine, table, report.id_types)
@@ -302,14 +314,13 @@ def _choose_split(engine: DuckDBEngine) -> str:
 def _describe_ratings(engine: DuckDBEngine) -> tuple[Mapping[str, float] | None, float | None]:
     if "rating" not in engine.column_types("events"):
         return None, None
-    found = engine.record("SELECT min(rating) AS lowest, max(rating) AS highest, avg(rating) AS mean FROM events")
+    liked = f"avg(CAST(rating >= {_LIKED_SHARE} * (SELECT max(rating) FROM events) AS INTEGER)) AS liked"
+    sql = f"SELECT min(rating) AS lowest, max(rating) AS highest, avg(rating) AS mean, {liked} FROM events"
+    found = engine.record(sql)
     if found["mean"] is None:
         return None, None
-    if found["highest"] not in _SCALES or found["lowest"] < 0:
-        return found, None
-    liked = _LIKED_SHARE * found["highest"]
-    share = engine.value(f"SELECT avg(CAST(rating >= {liked} AS INTEGER)) FROM events WHERE rating IS NOT NULL")
-    return found | {"liked": share}, liked
+    is_scale = found["highest"] in _SCALES and found["lowest"] >= 0
+    return found, _LIKED_SHARE * found["highest"] if is_scale else None
 
 
 def _join(problems: Sequence[str]) -> str:

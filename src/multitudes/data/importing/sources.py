@@ -5,12 +5,14 @@ file, as text unless it is Parquet. ``shift`` says by how many lines the rows of
 ``from_row`` on, ``lines`` more. ``dropped`` has file, line, reason and content of every row that is left out.
 """
 
+from os import SEEK_END
+from os.path import lexists
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import quote_identifier, string_literal
+from multitudes.data.engine import path_literal, quote_identifier, string_literal
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.text_files import Layout, find_layout, is_parquet, open_text
 from multitudes.data.importing.value_formats import Column
@@ -18,7 +20,7 @@ from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 
-_NULL_TEXTS = ("", "\\N", "NULL", "null", "NaN", "nan")
+_NULL_TEXTS = ("", "\\N", "NULL", "null", "NaN", "nan", "NA", "<NA>", "None")  # of SQL, R, pandas and Python
 _MAX_DEPTH = 32  # of a Parquet column; a list has three levels
 _VALUES_PER_BYTE, _ALWAYS_READ = 12, 2_000_000  # values of a Parquet file
 CONTENT_CHARACTERS = 2000  # of a row that is left out
@@ -48,6 +50,7 @@ class Source(NamedTuple):
     read_as: str  # the format, for people
     has_names: bool  # whether the columns have names of their own
     header_lines: int  # lines before the first row
+    is_open: bool  # whether no line break ends the file
 
     @property
     def relation(self) -> str:
@@ -103,44 +106,58 @@ def read_source(
             progress(mib, mib, f"reading {file}")
         read_as = ", ".join([layout.describe(), *notes])
         has_names, header_lines = layout.kind != "csv" or layout.has_header, int(layout.has_header)
-        source = Source(str(file), number, {}, 0, read_as, has_names, header_lines)
+        with path.open("rb") as stream:
+            stream.seek(-1, SEEK_END)
+            is_open = layout.kind != "Parquet" and stream.read() not in {b"\n", b"\r"}
+        source = Source(str(file), number, {}, 0, read_as, has_names, header_lines, is_open)
         {"Parquet": _read_parquet, "csv": _read_csv}.get(layout.kind, _read_json)(engine, path, source, layout)
     rows = engine.value(f"SELECT count(*) FROM {source.relation}")
     if not rows:
         reasons = f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
         reason = engine.value(reasons)
-        given = f"; leave out --encoding {config.encoding}" if config.encoding else ""
+        given = f"; leave out --encoding {config.encoding}" if config.encoding else f": {', '.join(layout.columns)}"
         problem = f"no row can be read: {reason}{given}" if reason else "has a header and no rows; expected one"
         raise DataError(f"{source.name}: {problem}")
     return source._replace(rows=rows, types=engine.column_types(source.relation))
+
+
+def note_cut(engine: DuckDBEngine, source: Source) -> None:
+    """Say of a last row that is left out that its file may be cut, if no line break ends it."""
+    if source.is_open:
+        last = f"(SELECT {source.line_sql} FROM (SELECT max(file_row) AS file_row FROM {source.relation}))"
+        engine.execute(f"""
+            UPDATE dropped SET reason = concat(reason, ', where the file ends without a line break: is it cut?')
+            WHERE (file, line) = (SELECT (file, greatest(max(line), {last})) FROM dropped
+                                  WHERE file = {string_literal(source.name)} GROUP BY file)""")
 
 
 def _check_file(file: Location) -> None:
     if file.is_dir():
         raise UsageError(f"{file}: is a folder; give its files: multitudes import {file}/*.csv --out FOLDER")
     if not file.is_file():
-        missing = f"{file.describe_missing()} or file" if isinstance(file, RemotePath) else "no such file"
+        missing = "a pipe, a device or a broken link, not a file" if lexists(str(file)) else "no such file"
+        missing = f"{file.describe_missing()} or file" if isinstance(file, RemotePath) else missing
         raise UsageError(f"{file}: {missing}; give Parquet, CSV or JSON lines, also packed with gzip or zstd")
 
 
 def _read_parquet(engine: DuckDBEngine, path: Path, source: Source, _: Layout) -> None:
     counts = "SELECT coalesce(sum(num_values), 0), coalesce(max(len(string_split(path_in_schema, ', '))), 0)"
-    ((values, depth),) = engine.rows(f"{counts} FROM parquet_metadata({string_literal(str(path))})")
+    ((values, depth),) = engine.rows(f"{counts} FROM parquet_metadata({path_literal(path)})")
     if values > max(_ALWAYS_READ, _VALUES_PER_BYTE * path.stat().st_size) or depth > _MAX_DEPTH:
         problem = f"holds {values:,} values in {path.stat().st_size:,} bytes, nested {depth} levels deep"
         raise DataError(f"{source.name}: {problem}; expected a table. If it is one, give it as CSV")
-    rows = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({string_literal(str(path))})"
+    rows = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({path_literal(path)})"
     engine.create_view(source.relation, rows)
 
 
 def _read_csv(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) -> None:
     columns = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in layout.columns)
-    quote = "'\"'" if layout.is_quoted else "''"
+    quote = "'\"'" if len(layout.separator) == 1 else "''"  # files with the separator ``::`` know none
     nulls = ", ".join(map(string_literal, _NULL_TEXTS))
     sql = f"""
         SELECT * FROM (
             SELECT row_number() OVER () - {source.header_lines} AS file_row, * FROM read_csv(
-                {string_literal(str(path))}, auto_detect = false, header = false, columns = {{{columns}}},
+                {path_literal(path)}, auto_detect = false, header = false, columns = {{{columns}}},
                 delim = {string_literal(layout.separator)}, quote = {quote}, escape = {quote}, nullstr = [{nulls}],
                 store_rejects = true, rejects_table = 'csv_error', rejects_scan = 'csv_scan', rejects_limit = 0))
         WHERE file_row > 0"""
@@ -188,7 +205,7 @@ def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) ->
 
 def _read_json(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) -> None:
     kind = "'array'" if layout.kind == "json array" else "'newline_delimited', ignore_errors = true"
-    objects = f"read_json_objects({string_literal(str(path))}, format = {kind})"
+    objects = f"read_json_objects({path_literal(path)}, format = {kind})"
     engine.create_table("json_row", f"SELECT row_number() OVER () AS file_row, json FROM {objects}")
     is_object = "coalesce(json_type(json) = 'OBJECT', false)"
     engine.execute(f"""

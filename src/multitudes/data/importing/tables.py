@@ -15,6 +15,7 @@ from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 from multitudes.data.tables import TABLES
 
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
+_DAMAGED_ID = r"(?s).*\x00.*|[0-9]([.,][0-9]+)?E[+][0-9]+"
 
 
 def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
@@ -139,6 +140,10 @@ def _reason_sql(guess: ColumnGuess) -> str:
         text = f"CAST({quote_identifier(column)} AS VARCHAR)"
         if canonical in REQUIRED_COLUMNS[guess.table] and role in {"id", "time"}:
             cases.append(f"WHEN trim(coalesce({text}, '')) = '' THEN 'no {canonical}'")
+        if role == "id":
+            damage = string_literal("' has a NUL, or was rounded by a spreadsheet")
+            is_damaged = f"regexp_full_match({text}, '{_DAMAGED_ID}')"
+            cases.append(f"WHEN {is_damaged} THEN concat('{canonical} ''', {text}[:50], {damage})")
         if role in {"time", "number"}:
             expected = string_literal(f"' is not written as {found.name}" if role == "time" else "' is no number")
             cases.append(

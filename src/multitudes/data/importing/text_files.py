@@ -3,9 +3,8 @@
 A file that is plain UTF-8 is read where it lies. Every other one is written anew into the scratch folder. Its layout
 is JSON lines, or columns between separators, with or without a header.
 
-DuckDB's own sniffer (2.0) was tried. One line with too many or too few columns makes it read the file as one column; it
-tries no ``::``, and knows quotation marks only if its sample has one. It renames the second of two columns of one name
-and takes an ambiguous date as day/month, both without a word. It finds neither an encoding nor a compression.
+DuckDB's own sniffer (2.0) reads a file with one odd line as one column, knows no ``::``, renames the second of two
+columns of one name and takes an ambiguous date as day/month, without a word, and finds no encoding.
 """
 
 import codecs
@@ -41,6 +40,8 @@ _NOT_TABLES = {
     b"%PDF": "is a PDF; export the table as CSV",
     b"\x93NUMPY": "is a NumPy array; write it as Parquet or CSV",
     b"ARROW1": "is an Arrow file; write it as Parquet",
+    b"\xff\xff\xff\xff": "is an Arrow stream; write it as Parquet",
+    b"<": "is HTML or XML, such as an error page in place of a download; give a table",
 }
 # The first wins where two split the lines into as many columns.
 _SEPARATORS = ("::", "\t", ",", ";", "|")
@@ -75,11 +76,14 @@ def open_text(
     if notes:
         path = _unpack(path, name, notes[0], scratch / "unpacked", progress)
     named, encoding = encoding, encoding or _marked_encoding(path, name)
-    if encoding in {None, "utf-8"} and (foreign := _check_lines(path, name, progress)):
-        encoding = encoding or _guess_encoding(foreign)
-    if encoding not in {None, "utf-8"}:
+    is_mixed = False
+    if encoding in {None, "utf-8"}:
+        foreign, is_mixed = _check_lines(path, name, progress)
+        encoding = encoding or (_guess_encoding(foreign) if foreign else "utf-8")
+    if encoding != "utf-8":
         is_guess = not named and not encoding.startswith("utf-16")
         notes.append(f"{encoding} by its letters; --encoding names another" if is_guess else encoding)
+    if encoding != "utf-8" or is_mixed:
         path = _decode(path, name, encoding, scratch / "decoded", progress)
         _check_lines(path, name, progress)
     head = _head(path, _BEGINNING_BYTES)
@@ -132,7 +136,7 @@ def _marked_encoding(path: Path, name: str) -> str | None:
         return None
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) < len(head) // 4:
-        raise DataError(f"{name}: is no text; expected Parquet, CSV or JSON lines, also packed with gzip or zstd")
+        raise DataError(f"{name}: has NUL bytes; expected Parquet, CSV or JSON lines, also packed with gzip or zstd")
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
@@ -142,13 +146,14 @@ def _guess_encoding(foreign: bytes) -> str:
     return best.encoding if best else _LATIN
 
 
-def _check_lines(path: Path, name: str, progress: Progress) -> bytes:
-    """Return some lines that are not UTF-8; none if most are: a few that are not do not make it another encoding."""
-    lines_before = good = bad = 0
+def _check_lines(path: Path, name: str, progress: Progress) -> tuple[bytes, bool]:
+    """Return some lines that are not UTF-8, none if most are, and whether lines end in two ways."""
+    lines_before = crlf = good = bad = 0
     is_empty, rest, foreign = True, b"", b""
     for chunk in chain(_read(path, f"checking {name}", progress), [b"\n"]):
         lines, newline, rest = (rest + chunk).rpartition(b"\n")
         lines_before += lines.count(b"\n") + len(newline)
+        crlf += (lines + newline).count(b"\r\n")
         if len(rest) > _MAX_LINE_MIB << 20:
             raise DataError(
                 f"{name}: line {lines_before + 1:,} is longer than {_MAX_LINE_MIB} MiB; expected one row on each line."
@@ -163,15 +168,16 @@ def _check_lines(path: Path, name: str, progress: Progress) -> bytes:
                 foreign += line + b"\n" if len(foreign) < _SAMPLE_BYTES else b""
     if is_empty:
         raise DataError(f"{name}: the file is empty; expected a table")
-    return b"" if good >= bad else foreign
+    return b"" if good >= bad else foreign, 0 < crlf < lines_before - 1
 
 
 def _decode(path: Path, name: str, encoding: str, to: Path, progress: Progress) -> Path:
-    """Write a file anew as UTF-8."""
-    chunks = _read(path, f"decoding {name}", progress)
+    """Write a file anew as UTF-8, with line feeds alone: DuckDB reads no file whose lines end in two ways."""
+    chunks, ends = _read(path, f"decoding {name}", progress), io.IncrementalNewlineDecoder(None, translate=True)
+    errors = {"utf-8": "surrogateescape", _LATIN: "replace"}.get(encoding, "strict")
     try:
-        with to.open("w", encoding="utf-8", newline="") as out:
-            out.writelines(codecs.iterdecode(chunks, encoding, "replace" if encoding == _LATIN else "strict"))
+        with to.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
+            out.writelines(map(ends.decode, codecs.iterdecode(chunks, encoding, errors)))
     except UnicodeError:
         raise DataError(f"{name}: is not all {encoding}; save it as UTF-8, or give its --encoding") from None
     return to
@@ -184,11 +190,6 @@ class Layout(NamedTuple):
     separator: str = ""  # between columns
     columns: tuple[str, ...] = ()  # their names; without a header 1, 2, …
     has_header: bool = False  # whether the first row has the names
-
-    @property
-    def is_quoted(self) -> bool:
-        """Return whether values may stand in quotation marks; files with the separator ``::`` know none."""
-        return len(self.separator) == 1
 
     def describe(self) -> str:
         """Return the layout for people."""

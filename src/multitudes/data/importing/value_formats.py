@@ -9,6 +9,7 @@ from multitudes.data.timestamps import UNITS
 from multitudes.errors import DataError
 
 _SAMPLE_ROWS = 10_000
+EARLIEST_S, LATEST_S = 473_385_600, 4_102_444_800  # 1985 to 2100
 _SHARE_OF_PATHS = 0.5  # of the values of a column of paths such as "Food > Fruit"
 _NO_GENRES = "(no genres listed)"  # how MovieLens writes an empty list
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
@@ -51,11 +52,6 @@ class Column(NamedTuple):
     def text(self) -> str:
         """Its values as texts."""
         return f"CAST({self.sql} AS VARCHAR)"
-
-    @property
-    def number(self) -> str:
-        """Its values as numbers; null for one that is none."""
-        return f"TRY_CAST({self.text} AS DOUBLE)"
 
     @property
     def sample(self) -> "Column":
@@ -110,14 +106,20 @@ def find_time_format(column: Column, given: str | None = None) -> ValueFormat | 
 
 
 def _epoch_format(column: Column, text: str) -> ValueFormat:
-    """Return the format of numbers: dates such as 20240131, or the unit that the middle of the values suggests."""
+    """Return the format of numbers: dates such as 20240131, or the unit that the middle of the values suggests.
+
+    A number of another unit is no time: it is after the year 5138, or far below the others, such as a 0 among dates.
+    """
     number = f"TRY_CAST({text} AS DOUBLE)"
     if column.ask(f"bool_and(regexp_full_match({text}, '{_COMPACT_DATE}')) FILTER ({number} IS NOT NULL)"):
         return ValueFormat("dates such as 20240131", _date_sql(text, ["%Y%m%d"]))
     middle = column.ask(f"approx_quantile({number}, 0.5)") or 0
     unit, per_second = next(((unit, per_second) for floor, unit, per_second in UNITS if middle > floor), ("seconds", 1))
-    finite = f"CASE WHEN abs({number}) < 1e19 THEN {number} END"
-    return ValueFormat(f"{unit} since 1970", f"CAST(floor({finite} / {per_second}) AS BIGINT)")
+    earliest, latest_smaller, latest = EARLIEST_S * per_second, LATEST_S * per_second / 1000, 1e11 * per_second
+    between = column.ask(f"avg(CAST({number} BETWEEN {latest_smaller} AND {earliest} AS INTEGER))")
+    are_dates = middle > earliest and between < 0.01  # as a clock that starts with the log has not
+    of_unit = f"CASE WHEN {number} BETWEEN {earliest if are_dates else -latest} AND {latest} THEN {number} END"
+    return ValueFormat(f"{unit} since 1970", f"CAST(floor({of_unit} / {per_second}) AS BIGINT)")
 
 
 def _date_sql(text: str, formats: Sequence[str]) -> str:
