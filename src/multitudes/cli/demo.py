@@ -22,12 +22,18 @@ from multitudes.data.sample import sample_path
 from multitudes.errors import INTERRUPTED_EXIT_CODE, UsageError
 from multitudes.extras import require_extra
 
-MODEL_SETTINGS = """\
+_SETTINGS = """\
+# The settings of `multitudes demo`: a small model, trained briefly. Its figures are a first look.
+# `multitudes init DIR` writes a file with every setting, its default and its meaning.
+{prepare}
 [model]
 history = 20
 dropout = 0.1
-"""
-TRAIN_SETTINGS = """\
+
+[evaluate]
+split = "validation"      # a test split is opened once, and this is a first look
+{evaluate}
+
 [train]
 epochs = 3
 batch_size = 64
@@ -37,30 +43,14 @@ in_batch = 256
 uniform = 256
 validate_users = 600
 """
-SETTINGS = f"""\
-# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a minute.
-# `multitudes init DIR` writes a file with every setting, its default and its meaning.
-
+_PREPARE = """
 [prepare]
 split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
 follows_from_share = 0.2  # no data on followed topics: they are those of the first fifth of each history
-
-{MODEL_SETTINGS}
-[evaluate]
-split = "validation"      # the demo runs often, and a test split is opened once
-budgets = [20, 100]       # without 1,000, which takes as long as both
-
-{TRAIN_SETTINGS}"""
-OWN_SETTINGS = f"""\
-# The settings of `multitudes demo` on your own files: a small model, trained briefly. Its figures are a first look.
-# `multitudes init DIR` writes a file with every setting, its default and its meaning.
-
-{MODEL_SETTINGS}
-[evaluate]
-split = "validation"      # a test split is opened once, and this is a first look
-max_users = 2000
-
-{TRAIN_SETTINGS}"""
+"""
+_BUDGETS = "budgets = [20, 100]       # without 1,000, which takes as long as both"
+SETTINGS = _SETTINGS.format(prepare=_PREPARE, evaluate=_BUDGETS)
+OWN_SETTINGS = _SETTINGS.format(prepare="", evaluate="max_users = 2000")
 METHOD = "joint"
 SETTINGS_FILE = "demo.toml"  # its presence marks a folder as written by the demo
 _DATA, _RELEASES = "data", "releases"

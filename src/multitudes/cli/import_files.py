@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from multitudes.data.importing.columns import ColumnGuess
     from multitudes.data.importing.importer import ImportReport
 
-_SHOWN_UNUSED = 8
-
 
 def import_command(
     files: Annotated[
@@ -97,8 +95,7 @@ def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
         rows += [[f" {column}", f"feature '{name}'"] for name, column in guess.features.items()]
         print_table(rows, (" column", "becomes", "written as"))
         if guess.unused:
-            more = f" and {len(guess.unused) - _SHOWN_UNUSED} more" if len(guess.unused) > _SHOWN_UNUSED else ""
-            typer.echo(f" not used: {', '.join(guess.unused[:_SHOWN_UNUSED])}{more}")
+            typer.echo(f" not used: {shorten(', '.join(guess.unused), 200)}")
     if not any("topics" in guess.columns for guess in guesses):
         typer.echo("no topics, so interests have no names; --map COLUMN=topics names a column of categories")
     typer.echo("to change this: --map COLUMN=OURS, such as --map userId=user_id; --map COLUMN= leaves one out\n")
@@ -126,8 +123,8 @@ def _print_report(report: "ImportReport") -> None:
     never = PrepareConfig().negative_actions
     alike = [f"{action} {n:,}" for action, n in report.actions.items() if action not in never]
     if len(alike) > 1:
-        option = "--set 'prepare.positive_actions={NAME=WEIGHT}'"
-        typer.echo(f"actions: {', '.join(alike[:8])} count alike as positives; prepare {option} gives each a weight")
+        option, named = "--set 'prepare.positive_actions={NAME=WEIGHT}'", shorten(", ".join(alike), 200)
+        typer.echo(f"actions: {named} count alike as positives; prepare {option} gives each a weight")
     if report.ratings is not None:
         typer.echo(_ratings_sentence(report.ratings, report.min_rating))
 

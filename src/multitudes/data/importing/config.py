@@ -2,7 +2,7 @@
 
 import codecs
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config
 
@@ -25,8 +25,11 @@ class ImportConfig(Config):
 
     @field_validator("separator", "list_separator")
     @classmethod
-    def _name_sign(cls, sign: str | None) -> str | None:
-        return None if sign is None else _SEPARATORS.get(sign, sign)
+    def _name_sign(cls, sign: str | None, info: ValidationInfo) -> str | None:
+        sign = _SEPARATORS.get(sign or "", sign)
+        if info.field_name == "separator" and sign is not None and not 1 <= len(sign.encode()) <= 4:
+            raise ValueError("expected one to four signs, such as ';', '::' or tab")
+        return sign
 
     @field_validator("encoding")
     @classmethod
@@ -35,10 +38,3 @@ class ImportConfig(Config):
             return None if encoding is None else codecs.lookup(encoding).name
         except LookupError:
             raise ValueError("expected an encoding such as utf-8, utf-16 or latin-1") from None
-
-    @field_validator("separator")
-    @classmethod
-    def _check_width(cls, sign: str | None) -> str | None:
-        if sign is not None and not 1 <= len(sign.encode()) <= 4:
-            raise ValueError("expected one to four signs, such as ';', '::' or tab")
-        return sign

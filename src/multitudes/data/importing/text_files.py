@@ -79,7 +79,8 @@ def open_text(
     is_mixed = False
     if encoding in {None, "utf-8"}:
         foreign, is_mixed = _check_lines(path, name, progress)
-        encoding = encoding or (_guess_encoding(foreign) if foreign else "utf-8")
+        likeliest = foreign and from_bytes(foreign, cp_isolation=list(_ENCODINGS), enable_fallback=False).best()
+        encoding = encoding or (likeliest.encoding if likeliest else _LATIN if foreign else "utf-8")
     if encoding != "utf-8":
         is_guess = not named and not encoding.startswith("utf-16")
         notes.append(f"{encoding} by its letters; --encoding names another" if is_guess else encoding)
@@ -138,12 +139,6 @@ def _marked_encoding(path: Path, name: str) -> str | None:
     if max(even, odd) < len(head) // 4:
         raise DataError(f"{name}: has NUL bytes; expected Parquet, CSV or JSON lines, also packed with gzip or zstd")
     return "utf-16-be" if even > odd else "utf-16-le"
-
-
-def _guess_encoding(foreign: bytes) -> str:
-    """Return the likeliest encoding of lines that are not UTF-8; that of Western Europe where none stands out."""
-    best = from_bytes(foreign, cp_isolation=list(_ENCODINGS), enable_fallback=False).best()
-    return best.encoding if best else _LATIN
 
 
 def _check_lines(path: Path, name: str, progress: Progress) -> tuple[bytes, bool]:
