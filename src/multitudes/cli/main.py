@@ -16,8 +16,8 @@ from multitudes.cli.output import with_json
 from multitudes.data.location import reject_url
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
-    MissingError,
     MachineWarning,
+    MissingError,
     explain,
     is_disk_full,
     missing_add_on,
