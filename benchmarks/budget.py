@@ -85,7 +85,7 @@ def _end(data: PreparedData, config: RunConfig, copy: Path, epochs: int) -> dict
     write_record(copy, read_record(copy) | {"config": shorter.model_dump(mode="json")})
     run, record = train(data, shorter, copy, resume=True), read_record(copy)
     chosen = [one for one in record["list"]["tried"] if one["hit_rate"] == record["validation_hit_rate"]]
-    return {"hit_rate": hit_rate(run, draw_validation_users(data, many), 100), "served": chosen[0]["served"]}
+    return {"hit_rate": hit_rate(run, draw_validation_users(data, many), 100, run.blend), "served": chosen[0]["served"]}
 
 
 def budgets(curves: list[Epochs]) -> list[str]:

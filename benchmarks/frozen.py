@@ -60,7 +60,9 @@ def main() -> None:
         frozen = _with_vectors(tables, folder, settings, data, array_ID)
         sage = make_pinnersage_run(frozen, folder / "pinnersage", resume=True)
         users = draw_validation_users(frozen, RunConfig())
-        rows.append([f"pinnersage, {name}", "none", f"{hit_rate(sage, users, 100):.3f}", "", "", ""])
+        rows.append(
+            [f"pinnersage, {name}", "none", f"{hit_rate(sage, users, 100, sage.list_defaults.blend):.3f}", "", "", ""]
+        )
         rows.append(_row(f"joint, {name}", "users", _train(frozen, folder / "joint", shape, item_tower="frozen")))
     heads = ["vectors", "trained", "HR@100", "served: one vector", "its list", "CPU s"]
     print("\n".join(table(heads, rows)))

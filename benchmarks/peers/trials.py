@@ -207,7 +207,7 @@ def train_own(prepared: str, variant: str, trial: dict[str, float], places: int,
 
 def _run_outcomes(run: Run, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
-    retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
+    retrieve = with_run_defaults(RetrieveConfig(), run.list_defaults)
     evaluator = Evaluator(run, catalogue(run, run.item_vectors()), retrieve, BUDGETS, "none", Baselines(run.prepared))
     return evaluator.evaluate(held, ["new"])["new"].lists
 

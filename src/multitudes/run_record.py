@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,10 +121,18 @@ def open_prepared(record: dict[str, Any], folder: Path, moved_to: str | Path | N
     return data
 
 
+class ListDefaults(NamedTuple):
+    """How the lists of a run are made, where the settings of retrieval leave it open."""
+
+    shares: Mapping[str, float]  # of the list by kind of vector; empty: as of every run
+    blend: str = "fusion"
+    calibration: float | None = None  # part of the list that is divided among tastes; None: as of every run
+
+
 class UntrainedRun(Generic[C]):
     """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without torch."""
 
-    calibration = 0.0  # nothing is divided among tastes, unless the settings name it
+    list_defaults: ClassVar[ListDefaults]  # nothing is divided among tastes
     controls: tuple[Partition, ...] = ()  # there are no interests
 
     def __init__(self, path: Path, prepared: PreparedData, config: C, vectors_ID: NDArray[np.float32]) -> None:

@@ -7,6 +7,7 @@ from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.compare import compare, read_result
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
+from multitudes.run_record import ListDefaults
 from tests.evaluation.worlds import FakeRun, prepared
 
 CONFIG = EvaluateConfig(budgets=(2,), controls="none", targets="new")
@@ -29,7 +30,8 @@ def evaluated(tmp_path):
         folder.mkdir()
         wanted = [[user + 2 if user < good else 30, 29] for user in range(USERS)]
         config = CONFIG.model_copy(update={"max_users": users})
-        save(evaluate(FakeRun(folder, data, wanted, blend="round_robin"), config), folder)
+        run = FakeRun(folder, data, wanted, list_defaults=ListDefaults({}, "round_robin", 0.0))
+        save(evaluate(run, config), folder)
         return folder
 
     return run

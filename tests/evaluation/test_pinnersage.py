@@ -13,6 +13,7 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import catalogue
+from multitudes.run_record import ListDefaults
 from multitudes.training.runs import make_pinnersage_run
 
 BUDGET = 60  # three niches of 20 items
@@ -23,7 +24,7 @@ class MeanOfHistory:
 
     def __init__(self, run):
         self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors
-        self.shares, self.calibration, self.blend = {"unconditioned": 1.0}, 0.0, "fusion"
+        self.list_defaults = ListDefaults({"unconditioned": 1.0}, "fusion", 0.0)
 
     def user_vectors(self, users, _partition="interests"):
         histories = users.histories

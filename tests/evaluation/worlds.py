@@ -10,7 +10,7 @@ import polars as pl
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
 from multitudes.nn.methods import Partition
-from multitudes.retrieval.config import Blend
+from multitudes.run_record import ListDefaults
 
 
 def prepared(folder, past, future, topics, follows=(), times=None, split="user", ordered_only=False):
@@ -88,10 +88,8 @@ class FakeRun:
     wanted_at_random: list[list[int]] | None = None
     kinds: tuple[InterestKind, ...] = ("implicit", "implicit")
     weights: tuple[float, ...] = (0.5, 0.5)
-    blend: Blend = "fusion"
     controls: tuple[Partition, ...] = ("random",)
-    shares: dict[InterestKind, float] = field(default_factory=dict)
-    calibration: float | None = 0.0
+    list_defaults: ListDefaults = field(default_factory=lambda: ListDefaults({}, calibration=0.0))
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
     )

@@ -45,7 +45,7 @@ def popular_in(prepared: PreparedData, topic: int, seen: set[int]) -> list[int]:
 def test_each_followed_topic_brings_its_most_popular_unseen_items(run: FollowedRun, prepared: PreparedData) -> None:
     held = held_out_users(prepared, "validation")
     seen = seen_items(prepared, held)
-    config = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
+    config = with_run_defaults(RetrieveConfig(), run.list_defaults)
     items = catalogue(run, run.item_vectors())
     vectors = user_vectors(run, held, config, items)
     counts, with_topics = user_counts(prepared), 0

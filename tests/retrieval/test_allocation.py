@@ -12,6 +12,7 @@ from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import search_depths, vector_shares
 from multitudes.retrieval.blend import allocate_by_weight
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, resolve_shares, with_run_defaults
+from multitudes.run_record import ListDefaults
 from tests.retrieval.worlds import user_vectors
 
 weights = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e6))
@@ -70,7 +71,7 @@ def test_a_user_who_lacks_every_kind_with_a_share_has_the_default_ones_and_a_boo
 
 
 def test_shares_that_a_configuration_leaves_open_are_as_training_fitted_them():
-    run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
+    run = ListDefaults({"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1})
     assert resolve_shares(with_run_defaults(RetrieveConfig(), run)) == pytest.approx((0.6, 0.3, 0.1))
     assert resolve_shares(with_run_defaults(RetrieveConfig(explicit_share=0.4), run)) == pytest.approx((0.4, 0.2, 0.4))
     assert resolve_shares(with_run_defaults(RetrieveConfig(unconditioned_share=0.2), run)) == pytest.approx(
@@ -78,9 +79,9 @@ def test_shares_that_a_configuration_leaves_open_are_as_training_fitted_them():
     )
     asked = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25)
     assert resolve_shares(with_run_defaults(asked, run)) == pytest.approx((0.5, 0.25, 0.25))
-    assert resolve_shares(with_run_defaults(RetrieveConfig(), {})) == DEFAULT_SHARES
+    assert resolve_shares(with_run_defaults(RetrieveConfig(), ListDefaults({}))) == DEFAULT_SHARES
     # Shares of a softmax sum to a little more than one.
-    run = {"unconditioned": 0.7160521745681763, "implicit": 0.0, "explicit": 0.2839478552341461}
+    run = ListDefaults({"unconditioned": 0.7160521745681763, "implicit": 0.0, "explicit": 0.2839478552341461})
     published = with_run_defaults(RetrieveConfig(), run)
     assert RetrieveConfig.model_validate(published.model_dump()) == published
     with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):

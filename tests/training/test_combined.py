@@ -160,11 +160,11 @@ def test_the_record_has_the_list_that_validation_chose_and_the_run_needs_its_sou
     record = read_record(both.path)
     assert record["config"]["model"]["runs"] == [str(tmp_path / name) for name in ("clustering", "conditional")]
     assert record["judged_users"] > 0
-    assert sum(both.shares.values()) == pytest.approx(1)
-    assert both.shares["explicit"] > 0
+    assert sum(both.list_defaults.shares.values()) == pytest.approx(1)
+    assert both.list_defaults.shares["explicit"] > 0
     assert {round(tried["shares"]["explicit"], 1) for tried in record["list"]["tried"]} == {0.1, 0.2, 0.5, 0.8}
     in_turns = CombinedRun.open(folder / "both")
-    assert (both.blend, in_turns.blend, in_turns.calibration) == ("fusion", "round_robin", 0.0)
+    assert (both.blend, in_turns.blend, in_turns.list_defaults.calibration) == ("fusion", "round_robin", 0.0)
     assert len(read_record(in_turns.path)["list"]["tried"]) == 4, "in turns, as in the paper, nothing is calibrated"
     for name in ("clustering", "conditional"):
         (tmp_path / name).rename(tmp_path / f"{name} is gone")

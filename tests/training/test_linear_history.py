@@ -129,7 +129,7 @@ def test_a_run_has_a_linear_history_only_where_its_settings_say_so(prepared: Pre
 def test_a_method_with_one_vector_can_have_it(prepared: PreparedData, tmp_path: Path) -> None:
     single = train(prepared, config("transformer"), tmp_path / "run")
     assert single.linear is not None
-    assert single.shares["unconditioned"] == pytest.approx(1.0)
+    assert single.list_defaults.shares["unconditioned"] == pytest.approx(1.0)
 
 
 def test_the_outcome_names_what_the_tower_finds_alone(prepared, tmp_path, capsys):

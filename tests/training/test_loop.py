@@ -177,7 +177,7 @@ def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(p
     run = train(prepared, config(epochs=3, patience=1), tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["best_epoch"], record["judged_users"]) == (3, 0)
-    assert sum(run.shares.values()) == 0
+    assert sum(run.list_defaults.shares.values()) == 0
 
 
 def test_a_run_is_on_disk_before_it_is_marked_finished(prepared, tmp_path, monkeypatch):

@@ -88,7 +88,7 @@ def test_selection_evaluation_and_serving_divide_a_list_by_one_formula(run, monk
     for name, module in MODULES.items():
         monkeypatch.setattr(module, "find_candidates", watch(name, module.find_candidates))
     held = held_out_users(run.prepared, "validation")
-    hit_rate(run, held, 10)
+    hit_rate(run, held, 10, run.blend)
     choose_list(run, held, 10)
     settings = EvaluateConfig(split="validation", budgets=(10,), controls="none", baselines="none")
     for shares in ((None, None), (0.3, 0.2), (1.0, 0.0)):

@@ -49,9 +49,9 @@ def test_an_epoch_is_judged_by_the_default_list_as_an_evaluation_counts_it(run: 
     settings = EvaluateConfig(split="validation", targets="new", budgets=(N,), controls="none", baselines="none")
     shares = {"unconditioned_share": DEFAULT_SHARES.unconditioned, "explicit_share": DEFAULT_SHARES.explicit}
     found = evaluate(run, settings, RetrieveConfig(**shares, calibration=0.0)).result["methods"]["joint"]
-    assert hit_rate(run, held, N) == pytest.approx(found[f"hr@{N}"]["mean"], abs=1e-6)
+    assert hit_rate(run, held, N, run.blend) == pytest.approx(found[f"hr@{N}"]["mean"], abs=1e-6)
     nobody = select_targets(held, np.zeros(len(held.target), dtype=np.bool_))
-    assert hit_rate(run, nobody, N) == 0.0
+    assert hit_rate(run, nobody, N, run.blend) == 0.0
 
 
 def test_the_hit_rate_of_one_vector_is_that_of_its_inner_products(run: TrainedRun) -> None:
@@ -69,7 +69,7 @@ def test_the_hit_rate_of_one_vector_is_that_of_its_inner_products(run: TrainedRu
         first_time = held.target[own][held.target_is_first_time[own]]
         hits, wanted = hits + int(np.isin(first_time, np.argsort(-score_I)[:N]).sum()), wanted + len(first_time)
     assert wanted > 20
-    assert hit_rate(single, held, N) == pytest.approx(hits / wanted)
+    assert hit_rate(single, held, N, single.blend) == pytest.approx(hits / wanted)
 
 
 def test_the_users_are_drawn_and_not_the_first(run: TrainedRun) -> None:
@@ -173,5 +173,5 @@ def test_a_run_of_one_vector_has_no_choice_and_is_not_calibrated(run: TrainedRun
     single = train(
         run.prepared, RunConfig.model_validate({**config.model_dump(), "method": "transformer"}), tmp_path / "run"
     )
-    assert single.calibration == 0.0
+    assert single.list_defaults.calibration == 0.0
     assert "list" not in read_record(single.path)

@@ -142,11 +142,11 @@ def test_with_other_negatives_their_frequency_is_initialised_again(days, before,
 def test_kinds_of_interests_keep_their_shares(days, before, tmp_path):
     run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
     fitted = {"unconditioned": 0.5, "implicit": 0.3, "explicit": 0.2}
-    assert before.shares != fitted, "the control"
+    assert before.list_defaults.shares != fitted, "the control"
     record = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps(record | {"shares": fitted, "calibration": 0.35}))
     after = train(days[1], warm_start_config(CONFIG, run), tmp_path / "after")
-    assert (after.shares, after.calibration) == (fitted, 0.35)
+    assert (after.list_defaults.shares, after.list_defaults.calibration) == (fitted, 0.35)
 
 
 @pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])
@@ -250,7 +250,7 @@ def test_only_later_events_are_trained_on(days, before, tmp_path):
     assert whole.event_time[position].min() > since
     after = train(whole, config, tmp_path / "after")
     assert last_trained_time(after) == whole.event_time[position].max()
-    assert after.shares == before.shares
+    assert after.list_defaults.shares == before.list_defaults.shares
 
 
 def test_settings_of_another_model_and_the_own_folder_are_rejected(before, days, tmp_path):

@@ -130,8 +130,9 @@ def combine_command(
     kinds = run.kinds(1)
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     typer.echo(f"{out}: {first} and {second}, one item vector {run.item_vectors().shape[1]} wide; {counts}")
-    _print_list(out, read_record(out))
-    print_json({"run": str(out), "method": COMBINED, "seed": run.config.seed, "calibration": run.calibration})
+    record = read_record(out)
+    _print_list(out, record)
+    print_json({"run": str(out), "method": COMBINED, "seed": run.config.seed, "calibration": record["calibration"]})
     _print_next(out, None, final=False)
 
 

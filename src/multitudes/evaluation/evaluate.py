@@ -58,7 +58,7 @@ def evaluate(
         DataError: no user has a target of the chosen kinds.
     """
     config = config or EvaluateConfig()
-    retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend, run.calibration)
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.list_defaults)
     prepared = run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users)

@@ -11,9 +11,7 @@ other file.
 Legend: B users · L history · C conditions · I items.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Literal
 
 import numpy as np
@@ -26,7 +24,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.linear.popularity import user_counts
 from multitudes.nn.methods import FOLLOWED, Partition
-from multitudes.run_record import UntrainedRun, needs_making, new_record, open_untrained, write_record
+from multitudes.run_record import ListDefaults, UntrainedRun, needs_making, new_record, open_untrained, write_record
 
 _KIND: Final[tuple[InterestKind, ...]] = ("explicit",)
 _WIDTH: Final = 2  # one number would do, but Milvus holds no vectors of one: the second is zero
@@ -52,9 +50,8 @@ class FollowedRunConfig(Config):
 class FollowedRun(UntrainedRun[FollowedRunConfig]):
     """The inverted index of a prepared data set: items without a topic have no vector."""
 
-    blend = "round_robin"  # the topics take turns
     linear: Final = None
-    shares: Mapping[InterestKind, float] = MappingProxyType({"explicit": 1.0})
+    list_defaults = ListDefaults({"explicit": 1.0}, "round_robin", 0.0)  # the topics take turns
 
     def __init__(self, path: Path, prepared: PreparedData, config: FollowedRunConfig) -> None:
         vectors_ID = np.zeros((prepared.n_items + 1, _WIDTH), dtype=np.float32)

@@ -12,9 +12,7 @@ Legend: U users of the data · B users · I items · R rank.
 """
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -35,6 +33,7 @@ from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR, Partition
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
+    ListDefaults,
     UntrainedRun,
     append_metrics,
     needs_making,
@@ -118,8 +117,7 @@ class LinearRunConfig(Config):
 class LinearRun(UntrainedRun[LinearRunConfig]):
     """A linear model: one vector of width R for each user."""
 
-    blend = "global_top"  # there is one vector: nothing is blended
-    shares: Mapping[InterestKind, float] = MappingProxyType({"unconditioned": 1.0})
+    list_defaults = ListDefaults({"unconditioned": 1.0}, "global_top", 0.0)  # there is one vector: nothing is blended
 
     def __init__(self, path: Path, prepared: PreparedData, config: LinearRunConfig, linear: LinearHistory) -> None:
         super().__init__(path, prepared, config, linear.output_IR)

@@ -8,10 +8,8 @@
 The run has its own copy of the vectors, so it does not change when their source does.
 """
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -26,7 +24,7 @@ from multitudes.index.item_table import l2_normalize
 from multitudes.nn.methods import PINNERSAGE, Partition
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.run_record import UntrainedRun, open_untrained, write_record
+from multitudes.run_record import ListDefaults, UntrainedRun, open_untrained, write_record
 
 _VECTORS = "vectors.npy"
 
@@ -42,9 +40,8 @@ class PinnerSageRunConfig(Config):
 class PinnerSageRun(UntrainedRun[PinnerSageRunConfig]):
     """Existing item vectors, over which histories are clustered."""
 
-    blend = "round_robin"  # by importance: closest to the paper
     controls: tuple[Partition, ...] = ("random",)  # no conditions, so none can be those of another user
-    shares: Mapping[InterestKind, float] = MappingProxyType({"implicit": 1.0})
+    list_defaults = ListDefaults({"implicit": 1.0}, "round_robin", 0.0)  # by importance: closest to the paper
     linear: Final = None  # no sum over the history is joined to the vectors
 
     @classmethod

@@ -102,7 +102,7 @@ def publish(
     _check_folder(store.root)
     key = None if sign is None else read_private_key(sign)
     opened, index = open_run(run), index or IndexConfig()
-    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend, opened.calibration)
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.list_defaults)
     conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
     with store.stage() as stage:
         progress(0, 5, "users")

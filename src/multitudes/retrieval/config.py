@@ -1,13 +1,13 @@
 """Settings of retrieval: how a list of candidates is divided among the interests and blended (``[retrieve]``)."""
 
-from collections.abc import Mapping
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
+from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.config import Config
 from multitudes.retrieval.blend import BLENDS
+from multitudes.run_record import ListDefaults
 
 Blend = Annotated[str, BLENDS]
 DEFAULT_CALIBRATION: Final = 0.4  # where training chose none
@@ -101,16 +101,12 @@ def with_defaults(config: RetrieveConfig, published: RetrieveConfig) -> Retrieve
     return with_shares(config, resolve_shares(published))
 
 
-def with_run_defaults(
-    config: RetrieveConfig,
-    shares: Mapping[InterestKind, float],
-    blend: Blend = "fusion",
-    calibration: float | None = None,
-) -> RetrieveConfig:
+def with_run_defaults(config: RetrieveConfig, run: ListDefaults) -> RetrieveConfig:
     """Return ``config`` with its missing settings as training chose them, and with the blend of the run's method.
 
     Where training chose none: ``DEFAULT_SHARES``, and ``DEFAULT_CALIBRATION`` for fusion or none for other blends.
     """
+    shares, blend, calibration = run
     chosen = Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if sum(shares.values()) > 0 else DEFAULT_SHARES
     if calibration is None:
         named = config.blend if "blend" in config.model_fields_set else blend

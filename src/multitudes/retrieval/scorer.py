@@ -5,7 +5,6 @@ Every kind of run implements the protocol; ``training.runs.open_run`` names them
 Legend: B users · L history · C conditions · D dimensions · I items.
 """
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.histories import event_times
-from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
+from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
@@ -24,8 +23,9 @@ from multitudes.linear.popularity import user_counts
 from multitudes.nn.methods import Partition
 from multitudes.retrieval.allocation import with_taste_events, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
-from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
+from multitudes.run_record import ListDefaults
 
 _REQUEST_ID = "evaluate"  # keys the draw of followed topics, so every evaluation draws the same
 
@@ -66,16 +66,8 @@ class Scorer(Protocol):
         """Settings of the run."""
 
     @property
-    def shares(self) -> Mapping[InterestKind, float]:
-        """Share of the budget that each kind of vector earned in validation; empty: unknown."""
-
-    @property
-    def calibration(self) -> float | None:
-        """Part of the list that is divided among tastes, unless the settings name one; None: unknown."""
-
-    @property
-    def blend(self) -> Blend:
-        """Blend of the run in serving, unless the settings name one."""
+    def list_defaults(self) -> ListDefaults:
+        """How its lists are made, unless the settings say otherwise."""
 
     @property
     def controls(self) -> tuple[Partition, ...]:

@@ -164,7 +164,7 @@ def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> d
 
     Users of the split ask, each for ``n`` candidates.
     """
-    config = with_run_defaults(retrieve, run.shares, run.blend, run.calibration)
+    config = with_run_defaults(retrieve, run.list_defaults)
     items = catalogue(run, run.item_vectors())
     users = subsample(held_out_users(run.prepared, split), _TIMED_REQUESTS, _SAMPLE_SEED)
     seen = seen_items(run.prepared, users)

@@ -259,7 +259,8 @@ class _Loop:
         rate = 0.0
         with gather_item_table(self.state.model, self.ranks):
             if self.ranks.is_first:
-                rate = hit_rate(self._run(), self.validation_users, self.config.train.eval_k)
+                run = self._run()
+                rate = hit_rate(run, self.validation_users, self.config.train.eval_k, run.blend)
         rate = self.ranks.broadcast([rate])[0]
         # Without validation the last epoch is the best.
         is_best = rate > position.best_hit_rate or not len(self.validation_users)

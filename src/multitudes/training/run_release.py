@@ -46,7 +46,7 @@ def retriever_in_memory(run: ServableRun, user_tower: Session) -> Retriever:
 
     ``user_tower`` has the calls of an ONNX session.
     """
-    retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
+    retrieve = with_run_defaults(RetrieveConfig(), run.list_defaults)
     conditions = retrieve.topics_per_request if "explicit" in run.kinds(1) else 0
     prepared, vector_ID = run.prepared, run.item_vectors()
     index, repeats = catalogue(run, vector_ID, tastes=False).index, fit_repeats(prepared)

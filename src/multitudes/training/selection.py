@@ -33,11 +33,12 @@ from multitudes.metrics import ranking
 from multitudes.metrics.coverage import served
 from multitudes.retrieval.allocation import proposals, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
-from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares
+from multitudes.retrieval.config import DEFAULT_SHARES, Blend, RetrieveConfig, Shares
 from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
 from multitudes.retrieval.search import SearchResult, find_candidates, search_vectors
 from multitudes.seeding import generator
 from multitudes.training.config import RunConfig
+from multitudes.training.trained_run import TrainedRun
 
 CALIBRATIONS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 ALONE: Final = Shares(1.0, 0.0, 0.0)
@@ -52,11 +53,11 @@ def draw_validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
     return select_users(held, np.sort(rows)[: 0 if config.final else None])
 
 
-def hit_rate(run: Scorer, held: HeldOut, n: int) -> float:
-    """Return the share of the first-time targets in the uncalibrated list of ``n`` places of the default shares."""
+def hit_rate(run: Scorer, held: HeldOut, n: int, blend: Blend) -> float:
+    """Return the share of the first-time targets in the uncalibrated list of ``n`` places by default shares."""
     n = min(n, run.prepared.n_items)
     users, items = select_targets(held, held.target_is_first_time), catalogue(run, run.item_vectors(), tastes=False)
-    config = RetrieveConfig(blend=run.blend, calibration=0.0)
+    config = RetrieveConfig(blend=blend, calibration=0.0)
     hits = 0
     for chunk in user_chunks(users, _USERS_PER_CHUNK):
         hits += int(hits_of_users(user_vectors(run, chunk, config, items), items, chunk, n, run, config)[0].sum())
@@ -107,7 +108,7 @@ class ListChoice(NamedTuple):
         return chosen | {"list": self.record}
 
 
-def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
+def choose_list(run: TrainedRun, held: HeldOut, n: int) -> ListChoice | None:
     """Choose the list of a run with several kinds of vectors on validation users; None without first-time targets."""
     users = select_targets(held, held.target_is_first_time)
     if not len(users):
@@ -134,7 +135,7 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
     return ListChoice(choice.shares, choice.calibration, rate, record)
 
 
-def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
+def try_lists(run: TrainedRun, users: HeldOut, n: int) -> list[TriedList]:
     """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
     items, reference = catalogue(run, run.item_vectors()), ReferenceClusters.from_prepared(run.prepared)
     parts = [_try_lists(run, chunk, n, items, reference) for chunk in user_chunks(users, _USERS_PER_CHUNK)]
@@ -146,7 +147,9 @@ def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
     ]
 
 
-def _try_lists(run: Scorer, users: HeldOut, n: int, items: Catalogue, reference: ReferenceClusters) -> list[TriedList]:
+def _try_lists(
+    run: TrainedRun, users: HeldOut, n: int, items: Catalogue, reference: ReferenceClusters
+) -> list[TriedList]:
     """Return every candidate list for some users, by one search."""
     config = RetrieveConfig(blend=run.blend, calibration=0.0)
     vectors = user_vectors(run, users, config, items)

@@ -38,7 +38,7 @@ from multitudes.retrieval.config import Blend
 from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import USER_TOWER_INPUTS
-from multitudes.run_record import open_prepared, parse_config, read_record
+from multitudes.run_record import ListDefaults, open_prepared, parse_config, read_record
 from multitudes.training.config import RunConfig
 from multitudes.training.run_release import retriever_in_memory
 
@@ -126,22 +126,16 @@ class TrainedRun:
         linear = LinearHistory.open(folder) if record.get("linear") else None
         return cls(folder, data, config, model, linear)
 
-    @cached_property
-    def shares(self) -> dict[InterestKind, float]:
-        """Share of the list of each kind of interest, chosen on validation; see training.selection."""
-        shares: dict[InterestKind, float] = read_record(self.path)["shares"]
-        return shares
-
     @property
     def blend(self) -> Blend:
         """The blend of the method."""
         return METHODS[self.config.method].blend
 
     @cached_property
-    def calibration(self) -> float | None:
-        """Part of the list that is divided among tastes, chosen on validation; see training.selection."""
-        calibration: float | None = read_record(self.path)["calibration"]
-        return calibration
+    def list_defaults(self) -> ListDefaults:
+        """Shares, blend and calibration of its lists, chosen on validation; see training.selection."""
+        record = read_record(self.path)
+        return ListDefaults(record["shares"], self.blend, record["calibration"])
 
     @cached_property
     def retriever(self) -> Retriever:

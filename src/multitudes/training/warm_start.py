@@ -55,9 +55,9 @@ def warm_start_config(config: RunConfig, run: TrainedRun) -> RunConfig:
     """
     if (config.method, config.model) != (run.config.method, run.config.model):
         raise UsageError(f"--continue {run.path}: continues with that run's method and [model]; give no others")
-    chosen = {"shares": run.shares, "calibration": run.calibration}
+    shares, _, calibration = run.list_defaults
     given = {"final": True, "since": last_trained_time(run), "continues": str(run.path.resolve())}
-    return config.model_copy(update=chosen | given)
+    return config.model_copy(update={"shares": shares, "calibration": calibration} | given)
 
 
 def continue_config(run: Path, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES) -> RunConfig:

@@ -76,5 +76,5 @@ def fit_reranker(name: str, run: Path, retrieve: RetrieveConfig, n: int) -> Rera
     """Return a re-ranker of a run's lists of ``n`` items; λ is chosen as an evaluation of the test split does."""
     trained = TrainedRun.open(run)
     items = catalogue(trained, trained.item_vectors())
-    settings = with_run_defaults(retrieve, trained.shares, trained.blend, trained.calibration)
+    settings = with_run_defaults(retrieve, trained.list_defaults)
     return Reranker(name, RerankedSystems(trained, items, settings, n, "test").weights[name][0])
