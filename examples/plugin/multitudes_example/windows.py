@@ -2,7 +2,7 @@
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes import Config, ImplicitInterests, MethodSpec, assign_events
 
@@ -21,9 +21,7 @@ class Windows(nn.Module):
         del width  # nothing to learn
         self.power, self.interests = config.power, interests
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Return the interests of each user; invalid events count nowhere."""
         del generator  # nothing is random
         rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0)

@@ -95,17 +95,13 @@ def train_command(
     if not ranks.is_first:
         return
     record = print_run(out)
-    print_json(
-        {
-            "run": str(out),
-            "method": settings.method,
-            "seed": seed,
-            "best_epoch": record["best_epoch"],
-            "validation": {f"hr@{settings.train.eval_k}": record["validation_hit_rate"]},
-            "calibration": record.get("calibration"),
-        }
+    options.print_result(
+        settings.method,
+        final=settings.final,
+        best_epoch=record["best_epoch"],
+        validation={f"hr@{settings.train.eval_k}": record["validation_hit_rate"]},
+        calibration=record.get("calibration"),
     )
-    _print_next(out, config, final=settings.final)
 
 
 def combine_command(
@@ -157,7 +153,7 @@ def _method_of(run: Path | None) -> str | None:
 
 
 class _Options(NamedTuple):
-    """Options of ``train`` that methods without torch have too."""
+    """Options of ``train`` that every method has."""
 
     prepared: Path
     out: Path

@@ -14,7 +14,7 @@ P positions with noise · U users with an interest.
 from typing import Final, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from multitudes.nn.primitives import is_place, l2_normalize, mask_with_lowest, squash
 from multitudes.seeding import stream_seed
@@ -44,9 +44,7 @@ class ImplicitInterests(NamedTuple):
 class ImplicitModule(Protocol):
     """The seam of the methods: a module that finds K interests in a history; missing ones are masked."""
 
-    def __call__(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def __call__(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Return K conditions of B users, and the interest of each event.
 
         Args:
@@ -154,11 +152,11 @@ def _capsules(vote_BLKD: Tensor, share_BLK: Tensor) -> Tensor:
 
 def fixed_noise(k: int) -> Tensor:
     """Return the fixed noise (P, K), standard normal and the same for every model."""
-    draws = torch.Generator().manual_seed(stream_seed(0, "interests", "start"))
+    draws = Generator().manual_seed(stream_seed(0, "interests", "start"))
     return torch.randn(NOISE_POSITIONS, k, generator=draws)
 
 
-def start_noise(valid_BL: Tensor, fixed_PK: Tensor, generator: torch.Generator | None) -> Tensor:
+def start_noise(valid_BL: Tensor, fixed_PK: Tensor, generator: Generator | None) -> Tensor:
     """Return standard normal numbers (B, L, K): drawn by ``generator``, or fixed by position if it is None."""
     batch, length = valid_BL.shape
     if generator is not None:

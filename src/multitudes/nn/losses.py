@@ -14,7 +14,7 @@ Legend: B users · T positives of a user · K interests · N pool of negatives �
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from multitudes.nn.primitives import mask_with_lowest
 
@@ -32,7 +32,7 @@ def hard_argmax_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor)
 
 
 def gumbel_loss(
-    positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, temperature: float, generator: torch.Generator | None
+    positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, temperature: float, generator: Generator | None
 ) -> Tensor:
     """Train one interest, drawn by straight-through Gumbel-softmax, the paper's remedy against collapse; (B, T)."""
     uniform_BTK = torch.rand(positive_BTK.shape, generator=generator).to(positive_BTK.device).clamp(1e-9, 1 - 1e-7)

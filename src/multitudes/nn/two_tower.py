@@ -7,8 +7,7 @@ Legend: N items · D width · G topics per item (padded) · F features · E cont
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.crossing import mlp
 from multitudes.nn.methods import Method, Partition
@@ -114,7 +113,7 @@ class TwoTower(nn.Module):
         return l2_normalize(vector_ND) if self.similarity == "cosine" else vector_ND
 
     def user_vectors(
-        self, users: HistoryInputs, generator: torch.Generator | None = None, partition: Partition = "interests"
+        self, users: HistoryInputs, generator: Generator | None = None, partition: Partition = "interests"
     ) -> TowerOutput:
         """Return the user vectors from item inputs, as evaluation and serving compute them."""
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)

@@ -10,7 +10,7 @@ Legend: B users · L history, column 0 the most recent · K interests · C condi
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.crossing import build_crossing, mlp
 from multitudes.nn.interest_assignment import ImplicitInterests, Interests, with_conditions_of_others
@@ -110,7 +110,7 @@ class UserTower(nn.Module):
         return encoded
 
     def forward(
-        self, inputs: UserInputs, generator: torch.Generator | None = None, partition: Partition = "interests"
+        self, inputs: UserInputs, generator: Generator | None = None, partition: Partition = "interests"
     ) -> TowerOutput:
         """Return the user vectors.
 
@@ -129,7 +129,7 @@ class UserTower(nn.Module):
         self,
         inputs: UserInputs,
         state_BLD: Tensor | None,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         partition: Partition = "interests",
     ) -> TowerOutput:
         """Return the user vectors, see ``forward``, given ``states``; with None, compute only the states needed."""
@@ -196,7 +196,7 @@ class UserTower(nn.Module):
         return torch.where(implicit.assignment_BL >= 0, column_BL, -1)
 
     def _implicit_interests(
-        self, inputs: UserInputs, generator: torch.Generator | None, partition: Partition
+        self, inputs: UserInputs, generator: Generator | None, partition: Partition
     ) -> ImplicitInterests:
         assert self.implicit is not None
         first_seed = generator if self.training else None

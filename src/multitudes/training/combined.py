@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from multitudes.atomic import replace_folder
@@ -80,7 +80,7 @@ class CombinedTowers(TwoTower):
         return torch.cat([model.item_vectors(input_Nd, content_NE) for model, input_Nd in towers], dim=1)
 
     def user_vectors(
-        self, users: HistoryInputs, generator: torch.Generator | None = None, partition: Partition = "interests"
+        self, users: HistoryInputs, generator: Generator | None = None, partition: Partition = "interests"
     ) -> TowerOutput:
         """Return the columns of the first model, then those of the second; of two unconditioned ones, the first."""
         (first, first_BL), (second, second_BL) = (

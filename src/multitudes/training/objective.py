@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from multitudes.batches.examples import Batch
 from multitudes.batches.negatives import NegativePool
@@ -60,7 +60,7 @@ def batch_loss(
     pool: NegativePool,
     log_q: TargetLogQ,
     config: TrainConfig,
-    generator: torch.Generator,
+    generator: Generator,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> dict[str, WeightedLoss]:
     """Return the losses that the model has: "single" (the unconditioned vector), "implicit", "explicit".
@@ -103,7 +103,7 @@ def _interest_losses(
     embedded: _EmbeddedBatch,
     state_BLD: Tensor,
     config: TrainConfig,
-    generator: torch.Generator,
+    generator: Generator,
 ) -> dict[str, WeightedLoss]:
     """Return the losses of the interests, on the targets of the window."""
     user, losses = model.user, {}

@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
@@ -65,9 +65,7 @@ class Clustering(nn.Module):
         self.interests = interests
         self.register_buffer("noise_PK", fixed_noise(interests), persistent=False)
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Cluster each history; see ``ImplicitModule``.
 
         The generator draws the first seed, or the random start. Without one it is the most recent valid item, or a
@@ -79,7 +77,7 @@ class Clustering(nn.Module):
         assign = single_assignment if self.config.assignment == "single" else soft_assignment
         return assign_events(*move_centres(item_BLD, logit_BLK, participates_BLK, assign))
 
-    def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """Return the initial logits of events and clusters (B, L, K), and which clusters exist (B, K)."""
         if self.config.seeds == "random_items":
             order_BL = start_noise(valid_BL, self.noise_PK[:, :1], generator).squeeze(2)
@@ -89,9 +87,7 @@ class Clustering(nn.Module):
         return item_BLD @ seed_BKD.transpose(1, 2), distinct_BK
 
 
-def farthest_points(
-    item_BLD: Tensor, valid_BL: Tensor, k: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+def farthest_points(item_BLD: Tensor, valid_BL: Tensor, k: int, generator: Generator | None) -> tuple[Tensor, Tensor]:
     """Choose ``k`` seeds (B, K, D) among the valid items (VA-FPI); no gradient flows through the choice.
 
     The mask (B, K) is False where no valid item was left, or only duplicates of seeds.
@@ -145,7 +141,7 @@ def _differs(vector_D: Tensor, seed_D: Tensor) -> Tensor:
     return (difference_D * difference_D).sum(dim=-1) > tolerance
 
 
-def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
+def _first_seed(valid_BL: Tensor, generator: Generator | None) -> Tensor:
     if generator is None:
         return valid_BL.to(torch.int64).argmax(dim=1)  # the first True: the most recent valid item
     noise_BL = torch.rand(valid_BL.shape, generator=generator).to(valid_BL.device)

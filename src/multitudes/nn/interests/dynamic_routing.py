@@ -4,7 +4,7 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
@@ -34,9 +34,7 @@ class DynamicRouting(nn.Module):
         self.interests = interests
         self.map_KDD = nn.Parameter(torch.eye(width) + torch.randn(interests, width, width) / width**0.5)
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Route each history; the same in training and in serving; see ``ImplicitModule``."""
         del generator
         exists_BK = slots_by_events(valid_BL, self.interests)

@@ -8,8 +8,7 @@ lose for its scale.
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
@@ -34,9 +33,7 @@ class RandomPartition(nn.Module):
         self.interests = interests
         self.register_buffer("noise_P1", fixed_noise(1), persistent=False)
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Partition each history, by the generator or by position; see ``ImplicitModule``.
 
         The condition of a group is its squashed sum, as the centre of a cluster is.

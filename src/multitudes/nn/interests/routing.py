@@ -3,8 +3,7 @@
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
@@ -36,9 +35,7 @@ class Routing(nn.Module):
         nn.init.eye_(self.bilinear.weight)
         self.register_buffer("noise_PK", fixed_noise(interests), persistent=False)
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Route each history; the generator draws the start, which is fixed without one; see ``ImplicitModule``."""
         exists_BK = slots_by_log_events(valid_BL, self.interests)
         vote_BLD = self.bilinear(scale_items(item_BLD))

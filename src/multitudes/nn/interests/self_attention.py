@@ -8,7 +8,7 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events, scale_items
 
@@ -34,9 +34,7 @@ class SelfAttention(nn.Module):
         self.hidden = nn.Linear(width, _EXPANSION * width, bias=False)  # W1
         self.heads = nn.Linear(_EXPANSION * width, interests, bias=False)  # W2
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Attend to each history; the same in training and in serving; see ``ImplicitModule``."""
         del generator
         rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=_POSITIONS - 1)

@@ -9,7 +9,7 @@ Legend: B users · L history, column 0 the most recent · K interests · M conce
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.interest_assignment import ImplicitInterests, assign_events
 from multitudes.nn.primitives import is_place, l2_normalize
@@ -38,9 +38,7 @@ class Subsequence(nn.Module):
         self.sum_MD = nn.Parameter(torch.randn(concepts, width), requires_grad=False)
         self.count_M = nn.Parameter(torch.zeros(concepts), requires_grad=False)
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Divide each history by concept; with a generator, the concepts are updated first; see ``ImplicitModule``."""
         if generator is not None:
             self._update_concepts(l2_normalize(item_BLD.detach()[valid_BL]), generator)
@@ -52,7 +50,7 @@ class Subsequence(nn.Module):
         return assign_events(mean_BKD, share_BLK)
 
     @torch.no_grad()
-    def _update_concepts(self, item_ND: Tensor, generator: torch.Generator) -> None:
+    def _update_concepts(self, item_ND: Tensor, generator: Generator) -> None:
         """Move the concepts towards the items of a batch, and restart dead ones."""
         if not len(item_ND):
             return
@@ -77,7 +75,7 @@ def largest_concepts(member_BLM: Tensor, k: int) -> Tensor:
     return (member_BLM.sum(dim=1) * (length + 1) - newest_BM).topk(k, dim=1).indices
 
 
-def kmeans_plus_plus(item_ND: Tensor, m: int, generator: torch.Generator) -> Tensor:
+def kmeans_plus_plus(item_ND: Tensor, m: int, generator: Generator) -> Tensor:
     """Choose ``m`` items by k-means++, each in proportion to its squared distance to the nearest item chosen before."""
     chosen = [torch.randint(len(item_ND), (1,), generator=generator).to(item_ND.device)]
     distance_N = torch.full_like(item_ND[:, 0], torch.inf)

@@ -6,7 +6,7 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events, scale_items
 
@@ -30,9 +30,7 @@ class Tokens(nn.Module):
         for layer in (self.key, self.value):
             nn.init.eye_(layer.weight)
 
-    def forward(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: Generator | None = None) -> ImplicitInterests:
         """Attend to each history; the same in training and in serving; see ``ImplicitModule``."""
         del generator
         key_BLD = self.key(scale_items(item_BLD))
