@@ -104,14 +104,10 @@ class Tuning(NamedTuple):
         """
         position_W = self.level_positions(depth_Q[pending_W])
         max_ratio = _MAX_RATIO if len(position_W) <= _FEW_QUERIES else 1
+        proposals = [level.proposals for level in self.levels]
         calls: list[list[int]] = []
         for position in sorted(set(position_W.tolist())):
-            is_tuned = position < len(self.levels)
-            if (
-                calls
-                and is_tuned
-                and self.levels[position].proposals <= max_ratio * self.levels[calls[-1][0]].proposals
-            ):
+            if calls and position < len(proposals) and proposals[position] <= max_ratio * proposals[calls[-1][0]]:
                 calls[-1].append(position)
             else:
                 calls.append([position])
@@ -125,14 +121,8 @@ class Tuning(NamedTuple):
 
     def to_record(self) -> dict[str, Any]:
         """Return the tuning as JSON values."""
-        return {
-            "levels": [level._asdict() for level in self.levels],
-            "promise": self.target._asdict(),
-            "tuned_on": self.tuned_on,
-            "queries": self.queries,
-            "checked_on": self.checked_on,
-            "topic_recall": self.topic_recall,
-        }
+        record = self._asdict() | {"levels": [level._asdict() for level in self.levels]}
+        return record | {"promise": record.pop("target")._asdict()}
 
 
 def tuning_from_record(record: dict[str, Any]) -> Tuning:
@@ -145,14 +135,9 @@ def tuning_from_record(record: dict[str, Any]) -> Tuning:
     numbers = np.array([level[:3] for level in levels]).reshape(-1, 3)  # depth, effort, proposals
     if levels and (numbers.dtype.kind != "i" or numbers.min() < 0 or (np.diff(numbers[:, 0]) <= 0).any()):
         raise ValueError("levels do not ascend")
-    return Tuning(
-        levels,
-        RecallTarget(**record["promise"]),
-        record["tuned_on"],
-        record["queries"],
-        record["checked_on"],
-        None if record["topic_recall"] is None else float(record["topic_recall"]),
-    )
+    target, recall = RecallTarget(**record["promise"]), record["topic_recall"]
+    known = record | {"levels": levels, "target": target, "topic_recall": None if recall is None else float(recall)}
+    return Tuning(**{name: known[name] for name in Tuning._fields})
 
 
 class Sample(NamedTuple):
