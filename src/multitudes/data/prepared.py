@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import read_json
 from multitudes.errors import ArtefactError
+from multitudes.memory_map import open_array
 
 FORMAT = "multitudes-prepared"
 FORMAT_VERSION = 1
@@ -180,20 +181,3 @@ def _read_names(file: Path, *columns: str) -> pl.DataFrame:
         raise ArtefactError(f"{file}: missing; {_ADVICE}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         raise ArtefactError(f"{file}: damaged or cut short; {_ADVICE}") from None
-
-
-def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:
-    """Open a ``.npy`` file as a memory map; ``repair``, what to do if it cannot be opened, ends the error.
-
-    Raises:
-        ArtefactError: the file is missing, damaged, or of another dtype.
-    """
-    try:
-        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")  # never an archive or a pickle, as np.load
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {repair}") from None
-    except Exception:  # NumPy passes on what Python's tokenizer makes of a damaged header
-        raise ArtefactError(f"{file}: damaged or cut short; {repair}") from None
-    if array.dtype != dtype:
-        raise ArtefactError(f"{file}: holds {array.dtype}; expected {np.dtype(dtype)}; {repair}")
-    return array

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from multitudes.atomic import open_file, read_json, write_text
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import ItemTable, Postings
+from multitudes.memory_map import open_array
 
 FORMAT = "multitudes-index"
 FORMAT_VERSION = 4
@@ -42,8 +43,8 @@ def load_item_table(folder: Path) -> ItemTable:
     Raises:
         ArtefactError: an array has another type or shape, ids or posting lists do not ascend, or these name other rows.
     """
-    id_n = read_array(folder / "ids.npy", np.int64, 1)
-    vectors_nD = read_array(folder / "vectors.npy", np.float32, 2)
+    id_n = open_array(folder / "ids.npy", np.int64, _REPAIR, 1).view(np.ndarray)
+    vectors_nD = open_array(folder / "vectors.npy", np.float32, _REPAIR, 2).view(np.ndarray)
     if len(id_n) != len(vectors_nD) or vectors_nD.size == 0:
         raise ArtefactError(f"{folder}: {len(id_n):,} ids, vectors of shape {vectors_nD.shape}; {_REPAIR}")
     if (id_n[1:] <= id_n[:-1]).any():
@@ -53,33 +54,15 @@ def load_item_table(folder: Path) -> ItemTable:
 
 def _load_postings(folder: Path, n: int) -> Postings:
     """Open posting lists of ``n`` rows."""
-    topic_T = read_array(folder / "topics.npy", np.int64, 1)
-    offset = read_array(folder / "topic_offset.npy", np.int64, 1)
-    row_M = read_array(folder / "topic_row.npy", np.int32, 1)
+    topic_T = open_array(folder / "topics.npy", np.int64, _REPAIR, 1).view(np.ndarray)
+    offset = open_array(folder / "topic_offset.npy", np.int64, _REPAIR, 1).view(np.ndarray)
+    row_M = open_array(folder / "topic_row.npy", np.int32, _REPAIR, 1).view(np.ndarray)
     ascends = len(offset) == len(topic_T) + 1 and offset[0] == 0 and not (offset[1:] < offset[:-1]).any()
     if not ascends or offset[-1] != len(row_M) or (topic_T[1:] <= topic_T[:-1]).any():
         raise ArtefactError(f"{folder / 'topic_offset.npy'}: topics or offsets do not ascend, or do not fit; {_REPAIR}")
     if len(row_M) and not 0 <= row_M.min() <= row_M.max() < n:
         raise ArtefactError(f"{folder / 'topic_row.npy'}: names rows that are not there; {_REPAIR}")
     return Postings(np.array(topic_T), np.array(offset), row_M)
-
-
-def read_array(file: Path, dtype: type[np.generic], dimensions: int) -> NDArray[Any]:
-    """Open an array of a verified folder, memory-mapped.
-
-    Raises:
-        ArtefactError: it is missing, damaged, or of another type or number of dimensions.
-    """
-    try:
-        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r").view(np.ndarray)
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
-    except Exception:  # NumPy passes on what Python's tokenizer makes of a damaged header
-        raise ArtefactError(f"{file}: damaged; {_REPAIR}") from None
-    if array.dtype != dtype or array.ndim != dimensions:
-        expected = f"expected {np.dtype(dtype)} with {dimensions} dimensions"
-        raise ArtefactError(f"{file}: holds {array.dtype} of shape {array.shape}; {expected}; {_REPAIR}")
-    return array
 
 
 def write_description(folder: Path, info: dict[str, Any]) -> None:

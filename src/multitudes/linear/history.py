@@ -24,8 +24,8 @@ from pydantic import Field
 from multitudes.atomic import write_json
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.config import Config
-from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
+from multitudes.memory_map import open_array
 
 
 class LinearFactors(NamedTuple):

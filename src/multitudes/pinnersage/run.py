@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from multitudes.atomic import replace_folder
 from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.config import Config
-from multitudes.data.prepared import PreparedData, open_array
+from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, DataError
 from multitudes.index.item_table import l2_normalize
+from multitudes.memory_map import open_array
 from multitudes.nn.methods import PINNERSAGE, Partition
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig

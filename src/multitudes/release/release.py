@@ -54,7 +54,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
-from multitudes.data.prepared import InteractionData, array_types, open_array
+from multitudes.data.prepared import InteractionData, array_types
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id, check_id_type
 from multitudes.index.factory import load_index
@@ -62,6 +62,7 @@ from multitudes.index.files import verify_all
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import nearest_tastes
+from multitudes.memory_map import open_array
 from multitudes.nn.methods import FOLLOWED
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
