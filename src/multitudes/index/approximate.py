@@ -159,7 +159,8 @@ class ApproximateIndex(Segment):
 
     def rank(self, request: SearchRequest, levels: QueryLevels) -> Ranking:
         """Search all items once; the filters of the request are ignored."""
-        row_QM, score_QM = self._propose(request.query_QD, levels.effort_Q, levels.proposals_Q)
+        proposed_QM = self._engine.propose(request.query_QD, levels.effort_Q, levels.proposals_Q)
+        row_QM, score_QM = self._scored(request.query_QD, proposed_QM)
         key_QN = sort_keys(row_QM, score_QM)[:, : request.max_limit]
         hits = top_filtered(key_QN, request.limit_Q, request.max_limit).hits
         is_short_Q = hits.count_Q < request.limit_Q
@@ -179,19 +180,14 @@ class ApproximateIndex(Segment):
         unfiltered = self._tuning.levels_for(group.limit_Q)
         count_Q = (unfiltered.proposals_Q + levels.proposals_Q - (levels.depth_Q - unfiltered.depth_Q) + 1) // 2
         count_Q = np.minimum(levels.proposals_Q, count_Q + above_Q)
-        row_QM, score_QM = self._propose(group.query_QD, levels.effort_Q, count_Q)
+        proposed_QM = self._engine.propose(group.query_QD, levels.effort_Q, count_Q)
+        row_QM, score_QM = self._scored(group.query_QD, proposed_QM)
         tuned_depth_Q = (DEPTH_TOLERANCE * levels.depth_Q).astype(np.int64)
         key_QM = sort_keys(row_QM, score_QM, _is_excluded(row_QM, group))[:, : tuned_depth_Q.max()]
         key_QM |= np.arange(key_QM.shape[1]) >= tuned_depth_Q[:, None]
         hits, needed_Q = top_filtered(key_QM, group.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < group.limit_Q
         return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, needed_Q))
-
-    def _propose(
-        self, query_QD: NDArray[np.float32], effort_Q: NDArray[np.int64], count_Q: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows that the engine proposes and their exact scores."""
-        return self._scored(query_QD, self._engine.propose(query_QD, effort_Q, count_Q))
 
     def _scored(
         self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]
