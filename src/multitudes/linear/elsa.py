@@ -51,7 +51,8 @@ class Elsa:
 
     def _step(self, attraction_IR: NDArray[np.float32], repulsion_RR: NDArray[np.float32]) -> None:
         """Move the vectors along the sphere by a gradient, some items at a time: a copy of all would take gigabytes."""
-        for start in range(0, len(attraction_IR), _ITEMS):
+
+        def move(start: int) -> None:
             items = slice(start, start + _ITEMS)
             vector_CR = self._vector_IR[items]
             gradient_CR = attraction_IR[items] - vector_CR @ repulsion_RR
@@ -59,6 +60,8 @@ class Elsa:
             self._square_I1[items] += np.einsum("cr,cr->c", gradient_CR, gradient_CR)[:, None] / vector_CR.shape[1]
             gradient_CR *= _STEP / np.sqrt(self._square_I1[items])
             self._vector_IR[items] = l2_normalize(vector_CR + gradient_CR)
+
+        list(map_parts(move, range(0, len(attraction_IR), _ITEMS)))
 
     def factors(self, exponent: float) -> LinearFactors:
         """Return A for both sides; outputs are multiplied by the interactions of the item to the power ``exponent``."""
