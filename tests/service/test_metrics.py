@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from multitudes.retrieval.request import CAUSES, Degradation, Request
-from multitudes.service import metrics
 from multitudes.service.app import create_app
 from multitudes.service.engine import FAILED
 from multitudes.service.metrics import Metrics
@@ -123,16 +122,3 @@ def test_what_can_go_wrong_begins_at_nothing(name):
     samples = [s for family in Metrics().registry.collect() for s in family.samples if s.name == f"multitudes_{name}"]
     assert samples
     assert {sample.value for sample in samples} == {0.0}
-
-
-def test_a_page_is_made_once_in_a_while_however_many_ask(monkeypatch):
-    made, now_s = [], [1.0]
-    measures = Metrics()
-    measures.refresh = lambda: made.append(now_s[0])
-    monkeypatch.setattr(metrics, "monotonic", lambda: now_s[0])
-    pages = {measures.render() for _ in range(3)}
-    measures.unlogged.inc()
-    assert pages == {measures.render()}, "this page has not seen it"
-    now_s[0] += 1.0
-    assert b"multitudes_unlogged_total 1.0" in measures.render()
-    assert made == [1.0, 2.0]

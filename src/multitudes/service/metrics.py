@@ -13,7 +13,7 @@ from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from threading import Lock
-from time import monotonic, time
+from time import time
 from typing import Final, Literal, get_args
 
 from prometheus_client import (
@@ -40,7 +40,6 @@ from multitudes.service.state_guard import GuardedStates
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the size of the page
 
 _INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
-_PAGE_S: Final = 0.25  # a page takes 5 µs a line: whoever asks all the time costs some percent of a core
 _MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
 _INTEREST_KINDS: Final = {"implicit", "explicit"}
@@ -62,7 +61,6 @@ class Metrics:
             multiprocess_metrics.fold_dead_processes(self._folder)
         self.registry = CollectorRegistry()
         self.refresh: Callable[[], None] = lambda: None  # called before each page, to bring the gauges up to date
-        self._page, self._next_page_s, self._page_lock = b"", 0.0, Lock()
         self._add_requests()
         self._add_answers()
         self._add_engine()
@@ -237,14 +235,11 @@ class Metrics:
             self.state_errors.labels(call).inc()
 
     def render(self) -> bytes:
-        """Return the page for Prometheus, at most ``_PAGE_S`` old; with several processes, this reads their files."""
-        with self._page_lock:  # who asks meanwhile gets this page too
-            if (now_s := monotonic()) >= self._next_page_s:
-                self.refresh()
-                folder = self._folder
-                self._page = generate_latest(self.registry) if folder is None else multiprocess_metrics.render(folder)
-                self._next_page_s = now_s + _PAGE_S
-            return self._page
+        """Return the page for Prometheus; with several processes, this reads their files."""
+        self.refresh()
+        if self._folder is None:
+            return generate_latest(self.registry)
+        return multiprocess_metrics.render(self._folder)
 
 
 class MetricsCollector(PeriodicTask):
