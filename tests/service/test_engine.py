@@ -240,15 +240,15 @@ class Held(Played):
 
 
 def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
-    patience_s, timeout_at = [], asyncio.timeout_at
+    patience_s, timeout_at, held = [], asyncio.timeout_at, Held()
 
     def noted(until_s: float) -> asyncio.Timeout:
         now_s = asyncio.get_running_loop().time()
         patience_s.append(until_s - now_s)
+        assert held.began.wait(20), "else the request is cancelled before it is taken up"
         return timeout_at(now_s)  # as if that time were over
 
     monkeypatch.setattr(asyncio, "timeout_at", noted)
-    held = Held()
     setbacks = list[str]()
     some = Engine(lambda: held, count=lambda kind, _: setbacks.append(kind))
     some.start()
