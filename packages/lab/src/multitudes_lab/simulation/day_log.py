@@ -65,7 +65,7 @@ def write_day(folder: Path, day: DayRecord, topics: tuple[str, ...]) -> None:
 def read_visits(folder: Path, day: int, slots: int) -> Visits:
     """Return the visits of a logged day."""
     columns = ["user_id", "item_id", "timestamp", "slot", "done"]
-    rows = pl.read_parquet(folder / "served" / day_file_name(day), columns=columns).drop_nulls("slot")
+    rows = pl.read_parquet(folder / "served" / day_file_name(day), columns=columns, glob=False).drop_nulls("slot")
     user_B, first_B, b_R = np.unique(rows["user_id"].to_numpy(), return_index=True, return_inverse=True)
     slot_R = rows["slot"].to_numpy()
     action_R = rows["done"].cast(pl.Enum(ACTIONS)).to_physical().fill_null(NOTHING).to_numpy()

@@ -98,7 +98,7 @@ def _user_sums(config: ExperimentConfig, out: Path, seed: int, arm: str) -> Sums
     """Return the sum of each metric per user, over the days of the test."""
     first = day_start_s(config.loop.bootstrap_days)
     file = seed_folder(out, seed) / "arms" / arm / "outcomes.parquet"
-    rows = pl.scan_parquet(file).filter(pl.col("timestamp") >= first)
+    rows = pl.scan_parquet(file, glob=False).filter(pl.col("timestamp") >= first)
     table = rows.group_by("metric", "user_id").agg(pl.col("value").sum()).collect()
     sums = {}
     for (metric,), group in table.group_by("metric"):
@@ -152,7 +152,12 @@ def daily_feed_saves(config: ExperimentConfig, out: Path) -> pl.DataFrame:
     tables = []
     for arm in config.arms:
         files = [seed_folder(out, seed) / "arms" / arm / "outcomes.parquet" for seed in config.seeds]
-        rows = pl.scan_parquet(files).filter(metric="feed_saves").group_by(day).agg(feed_saves=pl.col("value").sum())
+        rows = (
+            pl.scan_parquet(files, glob=False)
+            .filter(metric="feed_saves")
+            .group_by(day)
+            .agg(feed_saves=pl.col("value").sum())
+        )
         per_user = pl.col("feed_saves").fill_null(0.0) / n_users
         tables.append(days.join(rows.collect(), "day", "left").select(pl.lit(arm).alias("arm"), "day", per_user))
     return pl.concat(tables)

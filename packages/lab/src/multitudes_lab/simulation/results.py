@@ -103,7 +103,9 @@ def write_ab_test(config: ExperimentConfig, world: World, folder: Path) -> None:
     exposures, outcomes = [], []
     for number, arm in enumerate(arms):
         users = pl.DataFrame({"user_id": np.flatnonzero(arm_U == number)})
-        rows = pl.read_parquet(folder / "arms" / arm / "outcomes.parquet").join(users, on="user_id", how="semi")
+        rows = pl.read_parquet(folder / "arms" / arm / "outcomes.parquet", glob=False).join(
+            users, on="user_id", how="semi"
+        )
         visits = rows.filter((pl.col("metric") == "visits") & (pl.col("timestamp") >= first_s))
         first = visits.group_by("user_id").agg(pl.col("timestamp").min())
         exposures.append(first.with_columns(arm=pl.lit(arm)))
@@ -139,7 +141,7 @@ def _arm_metrics(config: ExperimentConfig, world: World, logs: Path) -> dict[str
     first, end = config.loop.bootstrap_days, config.loop.bootstrap_days + config.loop.days
     columns = ["user_id", "item_id", "source", "degraded", "slot", "done", "both"]
     served = pl.concat(
-        pl.read_parquet(logs / "served" / day_file_name(day), columns=columns).with_columns(day=day)
+        pl.read_parquet(logs / "served" / day_file_name(day), columns=columns, glob=False).with_columns(day=day)
         for day in range(first, end)
     )
     shown = served.drop_nulls("slot")
