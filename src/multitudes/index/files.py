@@ -43,8 +43,8 @@ def load_item_table(folder: Path) -> ItemTable:
     Raises:
         ArtefactError: an array has another type or shape, ids or posting lists do not ascend, or these name other rows.
     """
-    id_n = open_array(folder / "ids.npy", np.int64, _REPAIR, 1).view(np.ndarray)
-    vectors_nD = open_array(folder / "vectors.npy", np.float32, _REPAIR, 2).view(np.ndarray)
+    id_n = _open(folder / "ids.npy", np.int64, 1)
+    vectors_nD = _open(folder / "vectors.npy", np.float32, 2)
     if len(id_n) != len(vectors_nD) or vectors_nD.size == 0:
         raise ArtefactError(f"{folder}: {len(id_n):,} ids, vectors of shape {vectors_nD.shape}; {_REPAIR}")
     if (id_n[1:] <= id_n[:-1]).any():
@@ -54,15 +54,20 @@ def load_item_table(folder: Path) -> ItemTable:
 
 def _load_postings(folder: Path, n: int) -> Postings:
     """Open posting lists of ``n`` rows."""
-    topic_T = open_array(folder / "topics.npy", np.int64, _REPAIR, 1).view(np.ndarray)
-    offset = open_array(folder / "topic_offset.npy", np.int64, _REPAIR, 1).view(np.ndarray)
-    row_M = open_array(folder / "topic_row.npy", np.int32, _REPAIR, 1).view(np.ndarray)
+    topic_T = _open(folder / "topics.npy", np.int64, 1)
+    offset = _open(folder / "topic_offset.npy", np.int64, 1)
+    row_M = _open(folder / "topic_row.npy", np.int32, 1)
     ascends = len(offset) == len(topic_T) + 1 and offset[0] == 0 and not (offset[1:] < offset[:-1]).any()
     if not ascends or offset[-1] != len(row_M) or (topic_T[1:] <= topic_T[:-1]).any():
         raise ArtefactError(f"{folder / 'topic_offset.npy'}: topics or offsets do not ascend, or do not fit; {_REPAIR}")
     if len(row_M) and not 0 <= row_M.min() <= row_M.max() < n:
         raise ArtefactError(f"{folder / 'topic_row.npy'}: names rows that are not there; {_REPAIR}")
     return Postings(np.array(topic_T), np.array(offset), row_M)
+
+
+def _open(file: Path, dtype: type[np.generic], dimensions: int) -> NDArray[Any]:
+    """Open an array; a slice of a plain one over the memory map costs a microsecond less than one of np.memmap."""
+    return open_array(file, dtype, _REPAIR, dimensions).view(np.ndarray)
 
 
 def write_description(folder: Path, info: dict[str, Any]) -> None:
