@@ -130,16 +130,17 @@ def _models_within_memory(prepared: PreparedData, rank: int, models: Sequence[st
     items, events, available = prepared.n_items, len(prepared.event_item), available_bytes()
     width = {"ease": 3 * max(EIGENVECTORS, 2 * rank) + 6 * COLUMNS + 4 * rank, "elsa": 5 * rank}  # all at once
     needed = {model: 4 * items * width[model] + 8 * events for model in models}
-    small = [model for model in models if available is None or needed[model] <= available]
-    for model in [one for one in models if one not in small][-1:]:
-        problem = (
-            f"{prepared.path}: a linear model ({model.upper()}) of rank {rank} for {items:,} items and {events:,}"
-            f" events needs {needed[model] / 1e9:.1f} GB of memory; {(available or 0) / 1e9:.1f} GB are available"
-        )
-        if not small:
-            raise MissingError(f"{problem}; use a larger machine, or leave out rare items")
-        warnings.warn(f"{problem}, so it is not tried", MachineWarning, stacklevel=3)
-    return small
+    if available is None or not (too_large := [model for model in models if needed[model] > available]):
+        return list(models)
+    model = too_large[-1]
+    problem = (
+        f"{prepared.path}: a linear model ({model.upper()}) of rank {rank} for {items:,} items and {events:,}"
+        f" events needs {needed[model] / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are available"
+    )
+    if len(too_large) == len(models):
+        raise MissingError(f"{problem}; use a larger machine, or leave out rare items")
+    warnings.warn(f"{problem}, so it is not tried", MachineWarning, stacklevel=3)
+    return [one for one in models if one not in too_large]
 
 
 def _rate(found: Fit) -> float:

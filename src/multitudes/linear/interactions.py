@@ -87,7 +87,10 @@ class GramMatrix:
 
 
 def sum_of_parts(function: Callable[[T], NDArray[np.float32]], parts: Sequence[T]) -> NDArray[np.float32]:
-    """Return the sum of what a function returns of some parts."""
+    """Return the sum of what a function returns of some parts.
+
+    Give always as many parts, ``PARTS``, so that their sum is the same on every machine.
+    """
     sums = map_parts(function, parts)
     total = next(sums)
     for one in sums:
@@ -96,10 +99,7 @@ def sum_of_parts(function: Callable[[T], NDArray[np.float32]], parts: Sequence[T
 
 
 def map_parts(function: Callable[[T], S], parts: Sequence[T]) -> Iterator[S]:
-    """Yield what a function returns of some parts, in order; threads share them, for SciPy multiplies on one thread.
-
-    Give always as many parts, ``PARTS``, so that their sum is the same on every machine.
-    """
+    """Yield what a function returns of some parts, in order; threads share them, for SciPy multiplies on one thread."""
     with ThreadPoolExecutor(min(PARTS, chosen_threads())) as threads:
         yield from threads.map(function, parts)
 
