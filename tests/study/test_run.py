@@ -2,6 +2,7 @@
 
 import fcntl
 import html
+import itertools
 import json
 import shutil
 import subprocess
@@ -219,14 +220,13 @@ def test_a_full_disk_stops_the_study_and_the_next_call_resumes(tmp_path, monkeyp
 
 def test_a_killed_cell_is_named_the_other_continues_and_the_next_call_computes_it(tmp_path, monkeypatch):
     config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
-    start, started = WorkerPool._start, list[subprocess.Popen[str]]()
+    start, numbers = WorkerPool._start, itertools.count()
 
     def kill_the_first(pool, folder, messages):
         worker = start(pool, folder, messages)
-        if not started:
+        if next(numbers) == 0:  # of two threads that come at once, one
             worker.kill()
             worker.wait()  # so that nobody reads the pipe any more
-        started.append(worker)
         return worker
 
     with monkeypatch.context() as patch:
