@@ -11,7 +11,7 @@ import pytest
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.service.backup import back_up, restore
-from multitudes.service.state_guard import GuardedStates
+from multitudes.service.state_guard import GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import Event
 from multitudes.state.sqlite import SQLiteStateStore
@@ -21,7 +21,8 @@ NOW = int(time.time())
 
 
 def guarded(data: Path) -> GuardedStates:
-    return GuardedStates(SQLiteStateStore(data / "state.sqlite"), ErasureRequests(data / "forgotten"), lambda *_: None)
+    store, patient = SQLiteStateStore(data / "state.sqlite"), GuardConfig(read_s=60, write_s=60)
+    return GuardedStates(store, ErasureRequests(data / "forgotten"), lambda *_: None, patient)
 
 
 @pytest.fixture
