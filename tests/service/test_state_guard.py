@@ -59,7 +59,7 @@ def test_who_tries_in_vain_lets_it_rest_again_and_who_never_reports_does_not_blo
 
 LONG = 30.0  # of a busy machine
 MOMENT = 0.01
-PATIENCE = 0.25  # plenty for a thread to begin, so that it is the store that hangs
+PATIENCE = 0.25
 Calls = list[tuple[str, bool]]
 Guarded = Callable[..., GuardedStates]
 
@@ -69,6 +69,7 @@ class Store:
 
     def __init__(self) -> None:
         self.going, self.calls, self.lasts_s = Gate(), 0, 0.0
+        self.hanging = 1  # calls that it has got before time passes, where time is played
         self.error: Exception | None = None
         self.going.set()
 
@@ -108,6 +109,25 @@ def store() -> Iterator[Store]:
 
 
 @pytest.fixture
+def _played(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let time pass for whoever waits for a store that hangs, once it was asked, and for nobody else."""
+    clock, wait = Clock(), asyncio.wait
+
+    async def pass_time(answers: Sequence[asyncio.Future[object]], timeout: float) -> object:
+        if store.going.is_set():
+            return await wait(answers, timeout=LONG)
+        due_s = clock.now_s + timeout
+        async with asyncio.timeout(LONG):
+            while store.calls < store.hanging:
+                await asyncio.sleep(MOMENT)
+        clock.now_s = max(clock.now_s, due_s)
+        return None
+
+    monkeypatch.setattr("multitudes.service.state_guard.monotonic", clock)
+    monkeypatch.setattr(asyncio, "wait", pass_time)
+
+
+@pytest.fixture
 def measured() -> Calls:
     """The calls that were measured, and whether the store failed."""
     return []
@@ -143,13 +163,14 @@ def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured
     assert store.calls == 6, "it was closed too"
 
 
+@pytest.mark.usefixtures("_played")
 def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_rested(
     store: Store, measured: Calls, guarded: Guarded
 ):
     clock = Clock()
     states = guarded(store, measured, clock, failures=2, reset_timeout_s=5.0, read_s=PATIENCE)
     store.going.clear()
-    for _ in range(2):
+    for store.hanging in (1, 2):
         with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):
             asyncio.run(states.read(["ann"], LONG))
     assert states.is_open
@@ -164,6 +185,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     assert not states.is_open
 
 
+@pytest.mark.usefixtures("_played")
 def test_slow_writes_of_a_client_stop_its_own_and_neither_reads_nor_those_of_others(store: Store, guarded: Guarded):
     states = guarded(store, failures=1, reset_timeout_s=LONG, write_s=PATIENCE)
     store.going.clear()
@@ -191,9 +213,11 @@ def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guard
     states.close()
 
 
+@pytest.mark.usefixtures("_played")
 def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store, guarded: Guarded):
     """Control: the two whose turn it was do say something."""
     store.going.clear()
+    store.hanging = 2
 
     async def crowd(states: GuardedStates) -> list[object]:
         return await asyncio.gather(*(states.read([user], LONG) for user in range(6)), return_exceptions=True)
@@ -350,10 +374,9 @@ def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guard
     asyncio.run(states.ping())  # it reads one page
     assert not states.is_damaged
     states.start()
-    for _ in range(2_000):
-        if states.is_damaged:
-            break
-        sleep(0.01)
+    end_s = monotonic() + 2 * LONG
+    while not states.is_damaged and monotonic() < end_s:
+        sleep(MOMENT)
     with pytest.raises(StateError, match="the store of user states is damaged; restore a backup"):
         asyncio.run(states.ping())
     assert f"{file}: " in caplog.text
