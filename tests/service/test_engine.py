@@ -262,11 +262,12 @@ def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
     some.close()
 
 
-def test_who_was_answered_in_time_keeps_the_answer_where_another_is_late(played: Played):
-    some = engine(played, batch=1)
+def test_who_was_answered_in_time_keeps_the_answer_where_another_is_late(played: Played, monkeypatch):
+    some, timeout_at, left_s = engine(played, batch=1), asyncio.timeout_at, iter((60.0, 0.0))
+    monkeypatch.setattr(asyncio, "timeout_at", lambda _: timeout_at(asyncio.get_running_loop().time() + next(left_s)))
 
     async def together() -> list[EngineAnswer]:
-        waiting = asyncio.create_task(answers(some, [Request(1), Request(2)], 0.3))
+        waiting = asyncio.create_task(answers(some, [Request(1), Request(2)], 20.0))
         await asyncio.sleep(0)
         some.step()  # and nobody ever takes the second
         return await waiting
