@@ -69,6 +69,7 @@ def test_a_rejection_is_that_of_the_middleware_and_is_counted(deps: Dependencies
         await pass_on(self, scope, receive, send)
 
     monkeypatch.setattr(LoadSheddingMiddleware, "__call__", note)
+    monkeypatch.setattr("multitudes.service.load_shedding._INTERVAL_S", 3_600.0)
     with connected(deps) as connection:
         connection.sendall(REQUEST + REQUEST)
         (status, headers, body), second = answer(connection), answer(connection)
@@ -84,7 +85,7 @@ def test_a_rejection_is_that_of_the_middleware_and_is_counted(deps: Dependencies
     assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 3.0' in page
     assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 3.0' in page
     assert b'multitudes_request_seconds_count{route="/v1/recommend"}' not in page, "zeros would hide slow answers"
-    assert written.getvalue().count('"rejected"') == 2, "a line a second, of each service"
+    assert written.getvalue().count('"rejected"') == 2, "a line for an interval, of each service"
 
 
 def test_the_connection_serves_on_though_the_body_comes_later(deps: Dependencies):
