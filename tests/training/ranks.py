@@ -17,13 +17,11 @@ from tests.ports import free_port
 WITHOUT_GRADIENT = "items.layers.3.bias"
 
 
-def of_ranks(
-    size: int, work: Callable[..., Any], folder: Path, *arguments: object, timeout_s: float = 120
-) -> list[Any]:
+def of_ranks(size: int, work: Callable[..., Any], folder: Path, *arguments: object) -> list[Any]:
     """Return what ``work(ranks, *arguments)`` returned at each of ``size`` ranks."""
     folder.mkdir(parents=True, exist_ok=True)
     multiprocessing.spawn(  # type: ignore[attr-defined]
-        _rank, (size, free_port(), work, folder, arguments, timeout_s), nprocs=size
+        _rank, (size, free_port(), work, folder, arguments), nprocs=size
     )
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
@@ -35,12 +33,11 @@ def _rank(
     work: Callable[..., Any],
     folder: Path,
     arguments: tuple[Any, ...],
-    timeout_s: float,
 ) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
-        with join_ranks(timeout_s) as ranks:
+        with join_ranks(120) as ranks:
             torch.save(work(ranks, *arguments), folder / f"{rank}.pt")
     except Exception:
         traceback.print_exc(file=sys.stderr)
