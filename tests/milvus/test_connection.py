@@ -30,7 +30,7 @@ LATE = CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, None)
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     monkeypatch.setattr(Connection, "_open_client", lambda _self: None)
-    return Connection(MilvusConfig())
+    return Connection(MilvusConfig(timeout_s=60))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Collections:
     """One collection for each width, emptied and filled again for each world."""
 
     def __init__(self, uri: str) -> None:
-        config = MilvusConfig(uri=uri, alias="contract", timeout_s=20)
+        config = MilvusConfig(uri=uri, alias="contract", timeout_s=60)
         self._of = {width: publish_collection([0], np.ones((1, width)), config) for width in WIDTHS}
 
     def build(self, ids, vectors_nD, topics) -> MilvusIndex:

@@ -54,7 +54,7 @@ class Pair:
     """Two releases, whose ids tell them apart; the alias points to the first."""
 
     def __init__(self, uri: str) -> None:
-        self.config = MilvusConfig(uri=uri, alias="pair", timeout_s=20)
+        self.config = MilvusConfig(uri=uri, alias="pair", timeout_s=60)
         self.old, self.new = both(self.config)
         self.old.activate("0001")
 
@@ -159,7 +159,8 @@ def dies(done, total, note=""):
     if note == "indexing":
         os.kill(os.getpid(), signal.SIGKILL)
 
-publish_collection(np.arange(300), np.eye(300), MilvusConfig(uri=sys.argv[1], alias=sys.argv[2]), progress=dies)
+config = MilvusConfig(uri=sys.argv[1], alias=sys.argv[2], timeout_s=60)
+publish_collection(np.arange(300), np.eye(300), config, progress=dies)
 """
 
 
@@ -182,18 +183,18 @@ def test_the_leftovers_of_a_killed_publish_are_dropped_later_and_the_serving_col
 
 
 def test_a_server_without_anything_is_published_to_and_one_that_is_down_is_not(uri: str):
-    config = MilvusConfig(uri=uri, alias="fresh")
+    config = MilvusConfig(uri=uri, alias="fresh", timeout_s=60)
     assert serving_collection(Connection(config)) is None
     made = published(config, 1)
     assert serving_collection(Connection(config)) is None, "nothing serves before it is activated"
     made.activate("0001")
     assert serving_collection(Connection(config)) == made.name
     with pytest.raises(UnavailableError, match="cannot be reached"):
-        published(MilvusConfig(uri=f"http://127.0.0.1:{free_port()}"), 1)
+        published(MilvusConfig(uri=f"http://127.0.0.1:{free_port()}", timeout_s=60), 1)
 
 
 def test_a_build_that_takes_too_long_ends_in_time(uri: str):
-    config = MilvusConfig(uri=uri, alias="hasty", publish_timeout_s=0.5)
+    config = MilvusConfig(uri=uri, alias="hasty", timeout_s=60, publish_timeout_s=0.5)
     # The server knows the deadline: shortly before it, it may give up and say what it was waiting for.
     with pytest.raises(UnavailableError, match=r"no answer within 0\.5 s|see the log of the server"):
         published(config, 1)
@@ -201,7 +202,7 @@ def test_a_build_that_takes_too_long_ends_in_time(uri: str):
 
 
 def test_a_release_opens_its_own_collection_and_no_other(uri: str, tmp_path: Path):
-    config = MilvusConfig(uri=uri, alias="own")
+    config = MilvusConfig(uri=uri, alias="own", timeout_s=60)
     made, other = both(config)
     made.save(tmp_path)
     assert load_index(tmp_path).ids()[0] == 1

@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PinnerSageRun:
 
 @pytest.fixture(scope="module")
 def config(uri: str) -> IndexConfig:
-    return IndexConfig(kind="milvus", options={"uri": uri, "alias": "release", "timeout_s": 20})
+    return IndexConfig(kind="milvus", options={"uri": uri, "alias": "release", "timeout_s": 60})
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)  # each is its own bes
 
 
 def published(name: str, first_id: int = 0, **settings: object) -> PgvectorIndex:
-    config, ids = PgvectorConfig(name=name, **{"timeout_s": 20, **settings}), np.arange(200) + first_id
+    config, ids = PgvectorConfig(name=name, **{"timeout_s": 60, **settings}), np.arange(200) + first_id
     names = pl.DataFrame({"item_id": ids, "title": [f"Film {i}" for i in ids]})
     return publish_table(ids, VECTORS, config, names=names)
 
@@ -93,7 +93,7 @@ def test_a_server_that_hangs():
         refused(index, r"no answer within 0\.5 s")
     finally:
         os.kill(pid, signal.SIGCONT)
-    index.connection.timeout_s = 20
+    index.connection.timeout_s = 60
     assert best(index) == [0, 1, 2]
     with psycopg.connect("") as other:
         other.execute(f"LOCK TABLE {index.name}")
@@ -102,7 +102,9 @@ def test_a_server_that_hangs():
 
 
 def test_a_wrong_password_is_reported_and_not_shown(monkeypatch: pytest.MonkeyPatch):
-    index = PgvectorIndex(PgvectorConfig(), "any", published("password")._identity, published("password").tuning)
+    index = PgvectorIndex(
+        published("password").config, "any", published("password")._identity, published("password").tuning
+    )
     monkeypatch.setenv("PGPASSWORD", f"{PASSWORD}!")
     refused(index, "password authentication failed")
 
@@ -178,7 +180,7 @@ def test_the_view_shows_the_last_table_and_older_ones_go():
 
 
 def test_what_others_have_on_the_view_stays_and_their_own_view_is_not_replaced():
-    config, ids = PgvectorConfig(name="shop", timeout_s=20, kept=0, grace_s=0), np.arange(200)
+    config, ids = PgvectorConfig(name="shop", timeout_s=60, kept=0, grace_s=0), np.arange(200)
     publish_table(ids, VECTORS, config).activate("0001")
     execute("CREATE ROLE analyst")
     execute("GRANT SELECT ON shop TO analyst")
@@ -204,7 +206,7 @@ def test_a_search_through_the_view_uses_the_graph(monkeypatch):
 
 
 def test_the_view_has_the_ids_and_titles_of_the_release_also_of_later_items():
-    config, ids = PgvectorConfig(name="names", timeout_s=20), np.arange(200)[::-1]
+    config, ids = PgvectorConfig(name="names", timeout_s=60), np.arange(200)[::-1]
     names = pl.DataFrame({"item_id": [f"i{n}" for n in ids], "title": [f"Film\0 {n}" if n else None for n in ids]})
     index = publish_table(ids, VECTORS[ids], config, names=names)
     index.activate("0007")
@@ -227,7 +229,7 @@ def items(root: Path) -> list[list[object]]:
 
 
 def test_a_release_recommends_what_an_embedded_index_does_and_a_failed_one_leaves_it(run, tmp_path, monkeypatch):
-    config = IndexConfig(kind="pgvector", options={"name": "release", "timeout_s": 20})
+    config = IndexConfig(kind="pgvector", options={"name": "release", "timeout_s": 60})
     root = tmp_path / "remote"
     publish(run.path, root, index=config)
     publish(run.path, tmp_path / "embedded", index=IndexConfig(kind="exact"))
