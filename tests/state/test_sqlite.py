@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_an_event_that_two_processes_append_is_new_to_one_of_them(tmp_path: Path
 
 def test_queued_writes_share_a_commit(tmp_path: Path):
     """Not the exact number, which depends on who is fast; but never one flush for each."""
-    states = SQLiteStateStore(tmp_path / "state.db")
+    states = SQLiteStateStore(tmp_path / "state.db", StateConfig(timeout_s=60))
     statements: list[str] = []
     states._writer.run(lambda connection: connection.set_trace_callback(statements.append))
     hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
@@ -34,6 +34,10 @@ def test_queued_writes_share_a_commit(tmp_path: Path):
     threads = [Thread(target=states.append, args=([Event(str(n), "ann", n, NOW)],)) for n in range(20)]
     for thread in threads:
         thread.start()
+    end_s = monotonic() + 60
+    while states._writer._queue.qsize() < 10:  # the other half may still begin, or wait for the file
+        assert monotonic() < end_s
+        sleep(0.01)
     hold.execute("COMMIT")
     hold.close()
     for thread in threads:
