@@ -14,6 +14,7 @@ from tests.state.lying_redis import SECRET, Lie, always, dripping, endless, hone
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 NOW = 1_000_000
+PATIENT = StateConfig(timeout_s=60)
 ANN = Event("a", "ann-with-a-name", "item-7", NOW, "view")
 needs_server = pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
 
@@ -35,7 +36,7 @@ def everything(states: RedisStateStore) -> bytes:
 
 @needs_server
 def test_the_server_has_no_user_id_and_nothing_of_erased_users(server: RedisServer):
-    states = RedisStateStore(server.url, prefix="forget")
+    states = RedisStateStore(server.url, PATIENT, prefix="forget")
     states.append([ANN, ANN._replace(event_id="b", user_id="bob", item_id="item-8")])
     states.set_followed_topics(ANN.user_id, ["Drama"])
     assert b"ann" not in everything(states)
@@ -49,7 +50,7 @@ def test_the_server_has_no_user_id_and_nothing_of_erased_users(server: RedisServ
 
 @needs_server
 def test_event_ids_expire(server: RedisServer):
-    states = RedisStateStore(server.url, StateConfig(remember_ids_s=100), prefix="expire")
+    states = RedisStateStore(server.url, StateConfig(remember_ids_s=100, timeout_s=60), prefix="expire")
     states.append([ANN])
     (told,) = states._server.keys("expire:*:told")
     assert 0 < states._server.ttl(told) <= 100
@@ -60,11 +61,11 @@ def test_event_ids_expire(server: RedisServer):
 
 @needs_server
 def test_after_a_server_was_emptied_all_clients_use_the_new_secret(server: RedisServer):
-    first, second = (RedisStateStore(server.url, prefix="emptied") for _ in range(2))
+    first, second = (RedisStateStore(server.url, PATIENT, prefix="emptied") for _ in range(2))
     first.append([ANN])
     assert second.read([ANN.user_id])[0].events == (ANN,)
     first._server.flushall()
-    newcomer = RedisStateStore(server.url, prefix="emptied")
+    newcomer = RedisStateStore(server.url, PATIENT, prefix="emptied")
     newcomer.append([ANN])  # under a secret that the others do not know yet
     assert first.read([ANN.user_id]) == [UserState(ANN.user_id, (ANN,))]
     assert second.append([ANN]).new == [False]
@@ -76,7 +77,7 @@ def test_after_a_server_was_emptied_all_clients_use_the_new_secret(server: Redis
 @needs_server
 def test_a_wrong_password_is_reported_and_not_shown(server: RedisServer):
     for url in (f"redis://127.0.0.1:{server.port}", f"redis://:wrong@127.0.0.1:{server.port}"):
-        states = RedisStateStore(url)
+        states = RedisStateStore(url, PATIENT)
         with pytest.raises(StateError, match=rf"redis://127\.0\.0\.1:{server.port}: .+") as caught:
             states.ping()
         assert "wrong" not in str(caught.value).split(": ")[0]
@@ -87,13 +88,13 @@ def test_a_wrong_password_is_reported_and_not_shown(server: RedisServer):
 
 @needs_server
 def test_a_full_server_takes_no_event_and_erases_all_the_same(server: RedisServer):
-    states = RedisStateStore(server.url, prefix="full")
+    states = RedisStateStore(server.url, PATIENT, prefix="full")
     states.append([ANN])
     states._server.config_set("maxmemory", 1)
     try:
         with pytest.raises(StateError, match="used memory > 'maxmemory'"):
             states.append([ANN._replace(event_id="b")])
-        (ann,) = RedisStateStore(server.url, prefix="full").read([ANN.user_id])
+        (ann,) = RedisStateStore(server.url, PATIENT, prefix="full").read([ANN.user_id])
         assert [event.event_id for event in ann.events] == ["a"], "it can be read, also after a start"
         assert states.erase(ANN.user_id)
     finally:
@@ -102,7 +103,7 @@ def test_a_full_server_takes_no_event_and_erases_all_the_same(server: RedisServe
 
 
 def test_without_its_package_or_its_server_the_error_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    states = RedisStateStore("redis://127.0.0.1:1/3")
+    states = RedisStateStore("redis://127.0.0.1:1/3", PATIENT)
     with pytest.raises(StateError, match=r"^redis://127\.0\.0\.1:1/3: .*refused"):
         states.read(["ann"])
     states.close()
@@ -132,7 +133,7 @@ def test_what_is_no_redis_server_is_one_line_and_nothing_is_acknowledged():
     ]
     for answer in (*lies, 100_000 * b"*1\r\n", b":" + 9_999 * b"9" + b"\r\n", b"-MOVED 1 127.0.0.1:1\r\n"):
         with lying_server(always(answer)) as port:
-            states = RedisStateStore(f"redis://127.0.0.1:{port}")
+            states = RedisStateStore(f"redis://127.0.0.1:{port}", PATIENT)
             calls = (
                 states.ping,
                 lambda own=states: own.read(["ann"]),
@@ -145,7 +146,7 @@ def test_what_is_no_redis_server_is_one_line_and_nothing_is_acknowledged():
                     call()
             states.close()
     with lying_server(honest) as port:
-        states = RedisStateStore(f"redis://127.0.0.1:{port}")
+        states = RedisStateStore(f"redis://127.0.0.1:{port}", PATIENT)
         states.ping()
         assert states.read(["ann"]) == [UserState("ann")], "the control"
         assert states.erase("ann")
@@ -169,7 +170,7 @@ def test_a_state_that_no_store_wrote_is_one_line(row: bytes, fields: bytes):
         yield from [b"*3\r\n" + SECRET + event + b"*2\r\n" + fields] if command == b"EXEC" else honest(command)
 
     with lying_server(lie) as port:
-        states = RedisStateStore(f"redis://127.0.0.1:{port}")
+        states = RedisStateStore(f"redis://127.0.0.1:{port}", PATIENT)
         with pytest.raises(StateError, match="as no Redis server does"):
             states.read(["ann"])
         states.close()
