@@ -83,6 +83,14 @@ def test_without_request_ids_an_event_follows_from_the_newest_response_shortly_b
     assert (7, 0, "feed_saves_explicit") not in found
 
 
+def test_of_two_responses_in_one_second_the_order_of_the_rows_chooses_none(tmp_path):
+    log = served(("r1", 7, START, 1, "explicit"), ("r2", 7, START, 1, "implicit"))
+    done = events((7, 1, START + 10, "save", None))
+    found = [made(tmp_path, rows, done) for rows in (log, log.reverse())]
+    assert found[0] == found[1]
+    assert sum(value for (*_, metric), value in found[0].items() if metric.startswith("feed_saves_")) == 1
+
+
 def test_a_topic_is_adopted_by_enough_saves_of_different_items_since_the_start(tmp_path):
     assert made(tmp_path, adopted=2)[7, 0, "adopted_topics"] == 1
     assert made(tmp_path, adopted=1)[7, 1, "adopted_topics"] == 1  # b; a was adopted on the first day

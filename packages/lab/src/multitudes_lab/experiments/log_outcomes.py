@@ -137,7 +137,7 @@ def _create_tables(connection: DuckDBEngine, logs: dict[str, Table], config: Out
                coalesce(action IN ({", ".join(map(string_literal, config.saves))}), false) AS is_save
         FROM events_raw WHERE {_COMPLETE} {once};
         CREATE TABLE brought AS
-        SELECT done.user_id, done.item_id, done.timestamp, arg_max(source, shown.timestamp) AS source
+        SELECT done.user_id, done.item_id, done.timestamp, arg_max(source, (shown.timestamp, source)) AS source
         FROM done JOIN shown USING (user_id, item_id) WHERE is_save AND {follows} GROUP BY ALL""")
     return follows
 
