@@ -58,4 +58,5 @@ def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
         if language == "python":
             assert len(printed) == len(shown.splitlines())
         else:
-            assert printed[0] == shown.replace(PORT, port).splitlines()[0]
+            # A service listens before it says that it is ready: an answer may come before its line.
+            assert shown.replace(PORT, port).splitlines()[0] in printed
