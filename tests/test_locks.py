@@ -55,14 +55,14 @@ def test_a_file_can_be_removed_with_its_lock_and_a_waiting_process_then_excludes
         waits.set()
         with lock(file, remove=True):
             held.set()
-            done.wait(10)
+            done.wait(60)
 
     other = threading.Thread(target=wait)
     with lock(file, remove=True):
         other.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
         assert not held.wait(0.1)
-    assert held.wait(10)
+    assert held.wait(60)
     assert not had(file, remove=True)
     done.set()
     other.join()
