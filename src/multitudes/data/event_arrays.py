@@ -68,21 +68,19 @@ class EventArrays:
 
     def write_splits(self, split: SplitFunction, items: int) -> TrainingEvents:
         """Write ``event_split``, and return a summary of the training events; ``items`` is the number of all items."""
-        events_I, last = np.zeros(items + 1, dtype=np.int64), None
+        events_I, last_times = np.zeros(items + 1, dtype=np.int64), list[int]()
 
         def split_columns() -> Iterator[Columns]:
-            nonlocal last
             for users, columns in self.read("item"):
                 split_E = split(users)
                 train_E = split_E == TRAIN
                 events_I[:] += np.bincount(columns["event_item"][train_E], minlength=items + 1)
                 if train_E.any():
-                    newest = int(users.time_E[train_E].max())
-                    last = newest if last is None else max(newest, last)
+                    last_times.append(int(users.time_E[train_E].max()))
                 yield {"event_split": split_E}
 
         write_columns(self._folder, _dtypes("split"), int(self._events_U.sum()), split_columns())
-        return TrainingEvents(events_I, last)
+        return TrainingEvents(events_I, max(last_times, default=None))
 
     def write_items(self, number_I: NDArray[np.int32]) -> Iterator[tuple[UserEvents, Columns]]:
         """Write the final ``event_item``, and yield the columns of each chunk, with ``known`` and ``tied``."""

@@ -237,21 +237,20 @@ def _write_features(engine: Engine, cleaned: CleanData, folder: Path) -> dict[st
             engine.value("SELECT count(*) FROM item_number"),
             cleaned.embedding_width,
         )
-    items = encode(
-        _extra_columns(engine, cleaned, "items", "item_number JOIN item USING (item_id) ORDER BY item_number.number")
-    )
-    users = encode(_extra_columns(engine, cleaned, "users", "member ORDER BY number"))
+    numbered = "item_number JOIN item USING (item_id) ORDER BY item_number.number"
+    items = _encode_extra_columns(engine, cleaned, "items", numbered)
+    users = _encode_extra_columns(engine, cleaned, "users", "member ORDER BY number")
     blank = np.zeros((1, items.matrix.shape[1]), dtype=np.float32)
     write_array(folder / "item_feature.npy", np.concatenate([blank, items.matrix]))
     write_array(folder / "user_feature.npy", users.matrix)
     return {"items": items, "users": users}
 
 
-def _extra_columns(engine: Engine, cleaned: CleanData, table: str, source: str) -> pl.DataFrame:
+def _encode_extra_columns(engine: Engine, cleaned: CleanData, table: str, source: str) -> Features:
     columns = cleaned.tables[table].extra if table in cleaned.tables else ()
     selected = ", ".join(quote_identifier(column) for column in columns)
     rows = engine.frame(f"SELECT {selected or '0 AS none'} FROM {source}")
-    return rows if columns else pl.DataFrame(height=rows.height)
+    return encode(rows if columns else pl.DataFrame(height=rows.height))
 
 
 @contextmanager
