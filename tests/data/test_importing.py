@@ -130,6 +130,16 @@ def test_letters_tell_the_encoding_and_a_path_has_a_topic_for_each_level(tmp_pat
     assert topics == {row[1]: [row[2].split(" > ")[0], row[2]] for row in rows}
 
 
+@pytest.mark.parametrize("separator", ["\x01", "$"])
+def test_signs_between_letters_do_not_change_the_guess(tmp_path, separator):
+    rows = [f"회원{n:05},상품-{n:05},튼튼한 산 텐트 {n}호,2024-07-23T11:37:59" for n in range(200)]
+    text = "\n".join(["회원번호,상품번호,상품명,구매일시", *rows]).replace(",", separator)
+    report = import_files(
+        write(tmp_path, "own.csv", text.encode("cp949")), tmp_path / "out", ImportConfig(separator=separator)
+    )
+    assert report.guesses[0].source.read_as.startswith(f"separator {separator!a}, cp949 by its letters")
+
+
 @pytest.mark.parametrize("named", [{"encoding": "cp949"}, {}], ids=["named", "guessed"])
 def test_a_file_of_two_encodings_is_refused_in_one_line(tmp_path, named):
     mixed = LETTERS["cp949"].encode("cp949") + "회원3,P3,책,2024-01-03\n".encode()
@@ -325,6 +335,14 @@ BROKEN = {
     "unknown names": (
         b"a,b,c\nx,y,1500000000\n",
         "no column for user_id and item_id among a, b, c (separator comma); name it with --map COLUMN=user_id",
+    ),
+    "no separator that is known": (
+        b"user^item^ts\nx^y^1500000000\n",
+        "among user^item^ts (no separator found; --separator names one); name it",
+    ),
+    "a first line in another encoding": (
+        "회원,상품,날짜\n".encode("cp949") + "회원1,상품1,2024-01-01\n".encode() * 3,
+        "(separator comma, line 1 is not UTF-8, unlike most; save the file in one encoding); name it",
     ),
     "unknown encoding": (
         "회원,물건,날짜\n1,2,5\n".encode("cp949"),

@@ -31,6 +31,7 @@ _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"
 _MAX_UNPACKED_RATIO, _ALWAYS_UNPACKED_BYTES = 100, 1 << 28
 _LATIN = "cp1252"  # latin-1 with the quotation marks and dashes that Windows writes
 _ENCODINGS = ("cp949", "cp932", "euc_jp", "gb18030", "big5", "cp1251", _LATIN)  # that are told apart
+_SIGNS_TO_BLANKS = bytes(n if n == 10 or 48 <= n < 58 or n > 63 else 32 for n in range(256))  # no part of a letter
 _SAMPLE_BYTES = 1 << 16  # of lines that are not UTF-8
 _NOT_TABLES = {
     b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
@@ -75,11 +76,11 @@ def open_text(
     notes = [kind for mark, kind in _COMPRESSIONS.items() if magic.startswith(mark)]
     if notes:
         path = _unpack(path, name, notes[0], scratch / "unpacked", progress)
-    named, encoding = encoding, encoding or _marked_encoding(path, name)
-    is_mixed = False
+    named, encoding, is_mixed = encoding, encoding or _marked_encoding(path, name), False
     if encoding in {None, "utf-8"}:
         foreign, is_mixed = _check_lines(path, name, progress)
-        likeliest = foreign and from_bytes(foreign, cp_isolation=list(_ENCODINGS), enable_fallback=False).best()
+        letters = foreign.translate(_SIGNS_TO_BLANKS)  # many signs beside letters look like a wrong guess
+        likeliest = letters and from_bytes(letters, cp_isolation=list(_ENCODINGS), enable_fallback=False).best()
         encoding = encoding or (likeliest.encoding if likeliest else _LATIN if foreign else "utf-8")
     if encoding != "utf-8":
         is_guess = not named and not encoding.startswith("utf-16")
@@ -90,7 +91,10 @@ def open_text(
     head = _head(path, _BEGINNING_BYTES)
     if len(head) == _BEGINNING_BYTES and b"\n" in head:
         head = head[: head.rindex(b"\n")]
-    return path, head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"), notes
+    beginning = head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
+    if "\ufffd" in beginning.split("\n", 1)[0]:
+        notes.append("line 1 is not UTF-8, unlike most; save the file in one encoding")
+    return path, beginning, notes
 
 
 def _head(path: Path, size: int) -> bytes:
@@ -122,9 +126,7 @@ def _unpack(path: Path, name: str, compression: str, to: Path, progress: Progres
     except OSError as error:
         if error.errno is not None:  # of the disk
             raise
-        raise DataError(
-            f"{name}: the {compression} file is cut or damaged ({error}); copy or download it again"
-        ) from None
+        raise DataError(f"{name}: the {compression} file is cut or damaged ({error}); download it again") from None
     return to
 
 
@@ -190,8 +192,9 @@ class Layout(NamedTuple):
         """Return the layout for people."""
         if self.kind != "csv":
             return self.kind
-        name = _SEPARATOR_NAMES.get(self.separator, self.separator)
-        return f"separator {name}{'' if self.has_header else ', no header'}"
+        name = _SEPARATOR_NAMES.get(self.separator, ascii(self.separator))
+        found = f"separator {name}" if len(self.columns) > 1 else "no separator found; --separator names one"
+        return f"{found}{'' if self.has_header else ', no header'}"
 
 
 def find_layout(beginning: str, name: str, separator: str | None = None) -> Layout:
@@ -206,8 +209,7 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
     rows = {sign: _split(beginning, sign) for sign in ([separator] if separator else _SEPARATORS)}
     widths = {sign: _common_width(found) for sign, found in rows.items()}
     best = max(widths, key=lambda sign: widths[sign])
-    if widths[best] <= 1 and separator is None:
-        best = ","
+    best = "," if widths[best] <= 1 and separator is None else best
     if not rows[best]:
         raise DataError(f"{name}: the file is empty; expected a table")
     header = [cell.strip() for cell in rows[best][0]]
@@ -230,7 +232,5 @@ def _split(beginning: str, separator: str) -> list[list[str]]:
 
 def _common_width(rows: Sequence[Sequence[str]]) -> int:
     """Return the number of columns of the first row if most rows have it, else 0."""
-    if not rows:
-        return 0
-    width = len(rows[0])
+    width = len(rows[0]) if rows else 0
     return width if 2 * sum(len(row) == width for row in rows) > len(rows) else 0
