@@ -13,7 +13,7 @@ from multitudes.cli.main import command_of, verbs_by_group
 from reference.markdown import page, summary, table
 
 _FRONT = """\
-Results go to stdout, messages to stderr, and progress to stderr if it is a terminal. With `--json` the last line of
+Results go to stdout, messages to stderr, and progress to stderr, in files each 30 s. With `--json` the last line of
 stdout is one JSON object. Everything else is a setting in the TOML file given as `--config`; `multitudes init` writes
 one with every setting, its default and its meaning. `--set train.epochs=3` sets one of them: the value is TOML (quotes
 of a string may be left out), is checked as in the file, and counts more than it. `-h` after any verb shows its options;
