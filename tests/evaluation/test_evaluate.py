@@ -13,6 +13,7 @@ from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.evaluate import evaluate, save, strongest_baseline
 from multitudes.evaluation.protocol import Evaluator
+from multitudes.report.evaluation_tables import heading
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 
@@ -179,8 +180,14 @@ def test_outcomes_name_the_user_even_if_others_have_no_such_target(tmp_path):
 
 
 def test_the_users_and_budgets_that_can_be_evaluated_are_chosen(tmp_path):
-    frame = evaluate(world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all"), ROUND_ROBIN).outcomes
+    run, config = world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all")
+    result, frame = evaluate(run, config, ROUND_ROBIN)
     assert frame["user_id"].n_unique() == 2
+    everybody = evaluate(run, config.model_copy(update={"max_users": 0}), ROUND_ROBIN)
+    assert result["sampled_from"] == everybody.result["users"] > 2
+    assert everybody.result["sampled_from"] is None
+    assert f"2 test users of {result['sampled_from']}, drawn at random" in heading(result)
+    assert "drawn" not in heading(everybody.result)
     assert feasible_budgets((10, 100, 1000), 2001) == (10, 100, 1000)
     assert feasible_budgets((10, 100, 1000), 2000) == (10, 100)
     assert feasible_budgets((10,), 6) == (3,)

@@ -85,6 +85,15 @@ def test_the_second_evaluation_fits_nothing_unless_its_cache_is_damaged_or_canno
         hit_rates(replace(data, event_item=event_item))
 
 
+def test_each_fit_is_told_before_it_begins(tmp_path):
+    told = []
+    data = groups(tmp_path)
+    model_baselines(data, held_out_users(data, "test"), ["new"], 5, 5, lambda *call: told.append(call))
+    total = sum(map(len, GRIDS.values()))
+    assert [call[:2] for call in told] == [(done, total) for done in range(total + 1)]
+    assert told[2][2] == "baseline ease, regularisation 300"
+
+
 def test_a_folder_that_cannot_be_written_is_no_harm(tmp_path):
     data = groups(tmp_path)
     (tmp_path / "baselines").write_text("not a folder")

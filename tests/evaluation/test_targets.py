@@ -56,4 +56,4 @@ def test_a_sample_is_drawn_from_all_users_and_is_the_same_for_the_same_seed(tmp_
     assert np.array_equal(first.user_B, again.user_B)
     assert not np.array_equal(first.user_B, other.user_B)
     assert first.user_B.max() > 200  # the first 30 of the file would end at 29
-    assert subsample(held, None, seed=0) is held
+    assert subsample(held, 0, seed=0) is held

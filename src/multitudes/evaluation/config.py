@@ -22,8 +22,8 @@ class EvaluateConfig(Config):
     budgets: tuple[int, ...] = Field(
         (20, 100, 1000), description="N, candidates of every system; N above half the items is left out"
     )
-    max_users: int | None = Field(
-        None, ge=1, description="maximum number of users, sampled at random, the same each time; none: all"
+    max_users: int = Field(
+        5000, ge=0, description="maximum number of users, sampled at random, the same each time; 0: all"
     )
     controls: Controls = Field(
         "main_budget",

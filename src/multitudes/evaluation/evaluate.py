@@ -61,7 +61,8 @@ def evaluate(
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.list_defaults)
     prepared = run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
-    held = subsample(held_out_users(prepared, config.split), config.max_users)
+    all_held = held_out_users(prepared, config.split)
+    held = subsample(all_held, config.max_users)
     # Without repeats all targets are first-time targets, and one kind is enough.
     both: tuple[TargetKind, ...] = ("new",) if held.target_is_first_time.all() else ("new", "all")
     kinds = both if config.targets == "both" else (config.targets,)
@@ -80,6 +81,7 @@ def evaluate(
         )
     figures = {kind: _figures(run, config, kind, measured, budgets) for kind, measured in measurements.items()}
     result = _metadata(run, config, retrieve) | next(iter(figures.values()))
+    result |= {"sampled_from": len(all_held) if len(held) < len(all_held) else None}
     result |= {"baselines": records, "rerankers": reranked.weights if reranked else {}}
     result |= {"all_targets": figures.get("all")}
     tables = [

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 from zipfile import BadZipFile
@@ -56,6 +57,7 @@ GRIDS: Final[Mapping[str, tuple[Settings, ...]]] = {
         {"regularisation": 100, "alpha": 10},
     ),
 }
+_TRIALS: Final = sum(map(len, GRIDS.values()))
 MAX_EVENTS: Final = 10_000_000  # of the training split: a fit takes minutes
 MAX_LIST_PLACES: Final = 250_000_000  # of all users: 1 GB
 MAX_TUNING_USERS: Final = 5000
@@ -143,14 +145,13 @@ def model_baselines(
         return {name: ModelBaseline({}, {"absent": reason}) for name in GRIDS}
     found = {}
     with _hold_cache(prepared) as cache:
-        fitting = _Fitting(prepared, cache, held, kinds, length, budget)
-        for number, name in enumerate(GRIDS):
-            progress(number, len(GRIDS), f"baseline {name}")
+        fitting = _Fitting(prepared, cache, held, kinds, length, budget, progress)
+        for name in GRIDS:
             try:
                 found[name] = fitting.baseline(name)
             except UsageError as error:
                 found[name] = ModelBaseline({}, {"absent": str(error)})
-    progress(len(GRIDS), len(GRIDS), "baselines")
+    progress(_TRIALS, _TRIALS, "baselines")
     return found
 
 
@@ -185,6 +186,7 @@ class _Fitting:
     kinds: Sequence[TargetKind]
     length: int
     budget: int
+    progress: Progress
 
     def baseline(self, name: str) -> ModelBaseline:
         held, kinds, length = self.held, self.kinds, self.length
@@ -209,7 +211,9 @@ class _Fitting:
         grid = GRIDS[name] if len(users) else GRIDS[name][:1]
         record: dict[str, Any] = {"settings": None, "users": len(users), "trials": []}
         highest, best = -1.0, None
-        for settings in grid:
+        before = sum(len(GRIDS[one]) for one in takewhile(name.__ne__, GRIDS))
+        for number, settings in enumerate(grid, before):
+            self.progress(number, _TRIALS, ", ".join([f"baseline {name}", *(f"{k} {v}" for k, v in settings.items())]))
             model = fit_model(name, self._matrix, settings)
             ranked_BN = self._list(model, users, "new", self.budget)
             rank_T = ranking.ranks_in_list(ranked_BN, users.target_offset, users.target)

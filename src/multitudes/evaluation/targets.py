@@ -39,9 +39,9 @@ def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
     return select_targets(held, held.target_is_first_time)
 
 
-def subsample(held: HeldOut, max_users: int | None, seed: int = 0) -> HeldOut:
-    """Return at most ``max_users`` users, drawn at random, since files are often sorted."""
-    if max_users is None or len(held) <= max_users:
+def subsample(held: HeldOut, max_users: int, seed: int = 0) -> HeldOut:
+    """Return at most ``max_users`` users (0: all), drawn at random, since files are often sorted."""
+    if not max_users or len(held) <= max_users:
         return held
     rows = generator(seed, "evaluate", "users").choice(len(held), size=max_users, replace=False)
     return select_users(held, np.sort(rows))

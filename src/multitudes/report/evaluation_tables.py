@@ -48,10 +48,11 @@ def evaluation_tables(result: dict[str, Any], width: int) -> Group:
 
 def heading(result: dict[str, Any]) -> str:
     """Return a line with the method, the data and the numbers of users, targets and items."""
-    data = result["data"]
+    data, total = result["data"], result["sampled_from"]
+    sampled = f" of {total:,}, drawn at random" if total else ""
     return (
-        f"{result['method']} (seed {result['seed']}) on {data['path']}: {result['users']:,} {result['split']} users,"
-        f" {result['n_targets']:,} {TARGET_LABELS[result['targets']]}, {data['items']:,} items"
+        f"{result['method']} (seed {result['seed']}) on {data['path']}: {result['users']:,} {result['split']} users"
+        f"{sampled}, {result['n_targets']:,} {TARGET_LABELS[result['targets']]}, {data['items']:,} items"
     )
 
 

@@ -29,7 +29,7 @@ class DataConfig(Config):
     sample: str | None = Field(None, description="name of a shipped data set, such as movielens-small")
     tables: Path | None = Field(None, description="folder with events, items and users; relative to the study's file")
     prepare: PrepareConfig = Field(PrepareConfig(), description="how to prepare and split it")
-    max_users: int | None = Field(None, ge=1, description="max_users of [evaluate] for this data set")
+    max_users: int | None = Field(None, ge=0, description="max_users of [evaluate] for this data set")
     seeds: Seeds | None = Field(None, min_length=1, description="training seeds on this data set; unset: the study's")
     model: Settings = Field({}, description="settings of all methods on this data set")
     train: Settings = Field({}, description="settings of all methods on this data set")
