@@ -49,7 +49,8 @@ def test_items_of_one_niche_begin_near_each_other(prepared):
     assert abs(margin(np.random.default_rng(0).permutation(niche_I))) < 0.05, "the control: niches at random"
 
 
-def test_a_short_training_finds_more_and_not_from_shuffled_items(prepared, tmp_path, monkeypatch):
+def test_a_short_training_finds_more_and_not_from_shuffled_items(tmp_path, monkeypatch):
+    prepared = planted(users=400, items=600, events=16_000, niches=40, topics=10)[1]
     random, svd = (hit_rate(prepared, tmp_path / how, how) for how in ("random", "svd"))
     order = np.append(0, 1 + np.random.default_rng(0).permutation(prepared.n_items))
     monkeypatch.setattr("multitudes.training.step.item_factors", lambda *args: item_factors(*args)[order])
