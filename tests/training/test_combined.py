@@ -144,7 +144,7 @@ def test_of_two_unconditioned_vectors_that_of_the_implicit_interests_stays(
 
 def test_the_run_is_evaluated_with_its_controls_and_the_overlap_of_its_kinds(folder: Path) -> None:
     both = CombinedRun.open(folder / "both")
-    evaluation = evaluate(both, EvaluateConfig(split="validation", budgets=(N,), max_users=40), SERVED)
+    evaluation = evaluate(both, EvaluateConfig(split="validation", budgets=(N,)), SERVED)
     methods = evaluation.result["methods"]
     assert {"combined", "implicit", "explicit", "random_partition", "other_user"} <= methods.keys()
     assert 0 < evaluation.result["interests"]["overlap"]["mean"] < 1
