@@ -1,5 +1,6 @@
 """Ids of both kinds have the numbers that a dictionary would give them, whatever is asked for."""
 
+import os
 import re
 import sys
 from collections import Counter
@@ -63,6 +64,8 @@ def test_names_stay_in_their_file_and_a_control_without_pyarrow_copies_them(
     file, control = tmp_path / "items.arrow", tmp_path / "control.arrow"
     write_names(file, names)
     write_names(control, names)
+    with file.open("rb") as written:
+        os.fsync(written.fileno())  # until the kernel has written a page of a file, it is dirty in every mapping
     mapped = read_names(file)
     assert mapped.equals(names)
     assert IdMap(mapped["item_id"]).numbers(ids[::7]).tolist() == list(range(1, len(ids) + 1, 7))
