@@ -5,6 +5,7 @@ import json
 import pytest
 
 from multitudes.cli.main import run
+from multitudes.service.settings import load_settings
 from multitudes.state.erasure_requests import ErasureRequests
 from tests.release.small_release import publish_small
 from tests.service.conftest import ask
@@ -115,6 +116,11 @@ def test_who_has_not_the_printed_url_and_who_comes_by_another_name_sees_nothing(
         seen.append(statuses(url, authorization=f"Bearer {key}"))
         seen.append(statuses("http://evil.example", authorization=f"Bearer {key}"))
 
+    def patient(file, environment, options):
+        late = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 20}}  # which a busy machine keeps
+        return load_settings(file, environment, options | late)
+
+    monkeypatch.setattr("multitudes.service.settings.load_settings", patient)
     monkeypatch.setattr("multitudes.service.server.serve_single", serve)
     assert run(["explore", str(shared_releases), "--port", "0", "--json"]) == 0
     assert seen == ["127.0.0.1", [200] + [401] * 4, [200] * 5, [421] * 5]
