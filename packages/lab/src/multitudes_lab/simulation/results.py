@@ -165,7 +165,7 @@ def _arm_metrics(config: ExperimentConfig, world: World, logs: Path) -> dict[str
 def _taste_coverage(world: World, shown: pl.DataFrame) -> float:
     """Return the share of a user's tastes, by weight, that a visit covers; mean over visits."""
     total, visits = 0.0, 0
-    for (day,), rows in shown.group_by("day"):
+    for (day,), rows in shown.group_by("day", maintain_order=True):
         niche_UK, weight_UK = world.tastes(int(day))
         user_B, b_R = np.unique(rows["user_id"].to_numpy(), return_inverse=True)
         item_R, covered_BK = rows["item_id"].to_numpy(), np.zeros((len(user_B), niche_UK.shape[1]), dtype=np.bool_)
