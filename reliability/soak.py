@@ -2,10 +2,10 @@
 
 Requests for candidates, events and erasures, on connections that stay and on ones that come and go, while releases are
 switched and items removed by the commands. The control is the same service with a leak: it keeps a little of every
-answer, and up to ten times a second an open file. Connections are not counted among the open files: how many there are
-is up to who asks. Nor are pages that the kernel can take back counted as memory: those of mapped files, and those that
-are freed. A segment of a log, an erasure and a new release take memory and files for a moment; what stays is the least
-of each stretch.
+answer, and 40 open files for each second, also where a moment had no answers. Connections are not counted among the
+open files: how many there are is up to who asks. Nor are pages that the kernel can take back counted as memory: those
+of mapped files, and those that are freed. A segment of a log, an erasure and a new release take memory and files for a
+moment; what stays is the least of each stretch.
 """
 
 import asyncio
@@ -36,14 +36,16 @@ _CONTROL_S = 60.0
 # bound from the begin, as one is after months: what an erasure reads does not grow.
 _SETTINGS: Settings = {"logs": {"segment_mb": 4, "max_gb": 0.01}}
 _LEAK = """
+import resource
 from time import monotonic
 from multitudes.service import recommend_routes
-kept, opened_s, written = [], [0.0], recommend_routes.raw_json_response
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+begun_s, kept, opened, written = monotonic(), [], [], recommend_routes.raw_json_response
 def leaking(content, *more):
     kept.append(bytearray(20_000))
-    if monotonic() > opened_s[-1] + 0.1:
-        opened_s.append(monotonic())
-        kept.append(open("/dev/null"))
+    while len(opened) < 40 * (monotonic() - begun_s):
+        opened.append(open("/dev/null"))
     return written(content, *more)
 recommend_routes.raw_json_response = leaking
 """
