@@ -6,8 +6,8 @@ its log knows nothing of it. The control is ended at once.
 """
 
 import asyncio
+import signal
 import zlib
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from reliability.world import World, publish_world
 
 _HALF_SENT, _CLIENTS, _USERS = 20, 4, 50
 _REST = 5  # bytes of a body that come after the signal
+_END_S = 60.0
 _UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5}}
 
 
@@ -40,9 +41,9 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     publish_world(folder / "releases", world=World(items=200, users=_USERS))
     ended = []
     for turn in range(rounds):
-        ended.append(_ended(folder, "service", f"r{turn}", Server.end))
+        ended.append(_ended(folder, "service", f"r{turn}", signal.SIGTERM))
         progress(turn + 1, rounds, f"{sum(one.lost for one in ended)} lost")
-    control = _ended(folder, "control", "c", Server.kill)
+    control = _ended(folder, "control", "c", signal.SIGKILL)
     served, served_control = _logged(folder / "service"), _logged(folder / "control")
     answered = {name for one in ended for name in one.answered}
     unheard = len(served - answered)  # accepted, answered, and written down; but whoever asked heard nothing
@@ -69,12 +70,12 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     )
 
 
-def _ended(folder: Path, where: str, name: str, end: Callable[[Server], object]) -> Ended:
+def _ended(folder: Path, where: str, name: str, sent: signal.Signals) -> Ended:
     with serving(folder / "releases", folder / where, _UNHURRIED) as server:
-        return run(_asked(server, name, end))
+        return run(_asked(server, name, sent))
 
 
-async def _asked(server: Server, name: str, end: Callable[[Server], object]) -> Ended:
+async def _asked(server: Server, name: str, sent: signal.Signals) -> Ended:
     """Send halves, let clients ask, end the service, and send the other halves."""
     answered, asked = set[str](), count()
     over = asyncio.Event()
@@ -103,10 +104,10 @@ async def _asked(server: Server, name: str, end: Callable[[Server], object]) -> 
         await connection.send(_request(one)[:-_REST])
     clients = [asyncio.create_task(client()) for _ in range(_CLIENTS)]
     await _read_by(server, answered)
-    ending = asyncio.create_task(asyncio.to_thread(end, server))
+    server.process.send_signal(sent)
     await asyncio.sleep(0.2)  # so that it has begun to end
     got = await asyncio.gather(*(rest(connection, one) for one, connection in halves.items()))
-    await ending
+    await asyncio.to_thread(server.process.wait, _END_S)
     over.set()
     await asyncio.gather(*clients)
     return Ended(len(halves), got.count(False), answered, next(asked))
