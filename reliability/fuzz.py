@@ -53,6 +53,7 @@ from reliability.claims import Found, at_most
 
 CORPUS = ROOT / "reliability" / "corpus"
 _ROUND, _SECONDS = 50, 60.0  # examples of one seed; of all targets together at full size
+_UNHURRIED = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 20}}  # what is late is no matter
 _PIECES = [
     b"-1",
     b"9" * 20,
@@ -106,7 +107,8 @@ def _fails_in_one_line(call: Callable[[], object]) -> bool:
 def _http(folder: Path) -> Target:
     """Heads in pieces: no answer of 5xx, no exception, and the same answers as in one piece."""
     publish_small(folder / "releases")
-    settings = load_settings(None, {}, {"data": {"folder": folder / "data"}, "journal": {"level": "error"}})
+    own = {"data": {"folder": folder / "data"}, "journal": {"level": "error"}}
+    settings = load_settings(None, {}, {**own, **_UNHURRIED})
     with open_dependencies(folder / "releases", settings) as deps, asyncio.Runner() as runner:
         config = Config(create_app(deps), lifespan="off", log_config=None)
         state = {SHEDDER: LoadShedder(deps, None)}
