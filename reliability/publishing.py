@@ -20,7 +20,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         torn += torn_releases(folder / f"safe-{done}", "publish", some, seed=done)
         done += some
         progress(done, kills, f"{torn} torn")
-    control_kills = max(4, kills // 20)
+    control_kills = max(15, kills // 20)
     control = torn_releases(folder / "naive", "publish_naively", control_kills)
     return Found(
         [at_most(0, "torn releases", torn, f"written in place, {control_kills} kills", control)],
