@@ -63,9 +63,9 @@ def test_a_token_that_starts_badly_is_never_trained_under_argmax_and_mostly_is_b
     """The cure is no certainty: some worlds keep an idle interest by draws too."""
     idle = {}
     for how in ("argmax", "gumbel"):
-        worlds = [tokens_of_which_one_leads(seed) for seed in range(5)]
+        worlds = [tokens_of_which_one_leads(seed) for seed in range(10)]
         for world in worlds:
             world.train(how, steps=100)
         idle[how] = sum(world.shares().min().item() < 0.05 for world in worlds)
-    assert idle["argmax"] >= 4
-    assert idle["gumbel"] <= 2
+    assert idle["argmax"] >= 7
+    assert idle["gumbel"] <= 4
