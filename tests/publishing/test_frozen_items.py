@@ -26,7 +26,7 @@ from tests.worlds import SMALL_MODEL, SMALL_WORLD, planted
 
 WIDTH, RANK = SMALL_MODEL["width"], 6
 FROZEN = SMALL_MODEL | {"item_tower": "frozen", "linear": {"rank": RANK}}
-TRAIN = {"epochs": 3, "batch_size": 32, "in_batch": 64, "uniform": 64, "learning_rate": 0.01}
+TRAIN = {"epochs": 3, "batch_size": 32, "in_batch": 64, "uniform": 64, "learning_rate": 0.01, "eval_k": 10}
 
 
 def config(**model: object) -> RunConfig:
