@@ -166,7 +166,8 @@ def _list_separator(column: Column) -> str:
     if column.name.endswith(":token_seq"):  # RecBole's type
         return " "
     text = column.text
-    rows = f"(SELECT DISTINCT {text} AS value FROM {column.relation} WHERE {text} NOT LIKE '[%' LIMIT {_SAMPLE_ROWS})"
+    distinct = f"SELECT DISTINCT {text} AS value FROM {column.relation} WHERE {text} NOT LIKE '[%'"
+    rows = f"({distinct} ORDER BY hash(value) LIMIT {_SAMPLE_ROWS})"  # the same ones, in whatever order they are read
     values = column._replace(relation=rows)
     for separator in ("|", ";"):
         if values.ask(f"bool_or(contains(value, '{separator}'))"):
