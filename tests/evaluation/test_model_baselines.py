@@ -92,6 +92,9 @@ def test_each_fit_is_told_before_it_begins(tmp_path):
     total = sum(map(len, GRIDS.values()))
     assert [call[:2] for call in told] == [(done, total) for done in range(total + 1)]
     assert told[2][2] == "baseline ease, regularisation 300"
+    told.clear()  # other users have lists of their own, of the settings that are known
+    model_baselines(data, held_out_users(data, "validation"), ["new"], 5, 5, lambda *call: told.append(call))
+    assert [call[2].split(",")[0] for call in told] == [*(f"baseline {name}" for name in GRIDS), "baselines"]
 
 
 def test_a_folder_that_cannot_be_written_is_no_harm(tmp_path):

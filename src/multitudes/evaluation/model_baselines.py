@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 from zipfile import BadZipFile
@@ -57,7 +56,7 @@ GRIDS: Final[Mapping[str, tuple[Settings, ...]]] = {
         {"regularisation": 100, "alpha": 10},
     ),
 }
-_TRIALS: Final = sum(map(len, GRIDS.values()))
+_TRIALS: Final = [(name, settings) for name, grid in GRIDS.items() for settings in grid]
 MAX_EVENTS: Final = 10_000_000  # of the training split: a fit takes minutes
 MAX_LIST_PLACES: Final = 250_000_000  # of all users: 1 GB
 MAX_TUNING_USERS: Final = 5000
@@ -151,7 +150,7 @@ def model_baselines(
                 found[name] = fitting.baseline(name)
             except UsageError as error:
                 found[name] = ModelBaseline({}, {"absent": str(error)})
-    progress(_TRIALS, _TRIALS, "baselines")
+    progress(len(_TRIALS), len(_TRIALS), "baselines")
     return found
 
 
@@ -198,7 +197,7 @@ class _Fitting:
         lists_key = [name, record["settings"], list(kinds), length, held.user_B, held.end_B, held.target_is_first_time]
         lists = self.cache.read_lists(lists_key)
         if lists is None:
-            model = model or fit_model(name, self._matrix, record["settings"])
+            model = model or self._fit(name, record["settings"])
             users = {kind: targets_of_kind(held, kind) for kind in kinds}
             lists = {kind: self._list(model, users[kind], kind, length) for kind in kinds}
             self.cache.write_lists(lists_key, lists)
@@ -211,10 +210,8 @@ class _Fitting:
         grid = GRIDS[name] if len(users) else GRIDS[name][:1]
         record: dict[str, Any] = {"settings": None, "users": len(users), "trials": []}
         highest, best = -1.0, None
-        before = sum(len(GRIDS[one]) for one in takewhile(name.__ne__, GRIDS))
-        for number, settings in enumerate(grid, before):
-            self.progress(number, _TRIALS, ", ".join([f"baseline {name}", *(f"{k} {v}" for k, v in settings.items())]))
-            model = fit_model(name, self._matrix, settings)
+        for settings in grid:
+            model = self._fit(name, settings)
             ranked_BN = self._list(model, users, "new", self.budget)
             rank_T = ranking.ranks_in_list(ranked_BN, users.target_offset, users.target)
             rate = round(float(np.isfinite(rank_T).mean()), 6) if len(users) else 0.0
@@ -223,6 +220,12 @@ class _Fitting:
             record["trials"].append({**settings, f"hr@{self.budget}": rate if len(users) else None})
         assert best is not None
         return record, best
+
+    def _fit(self, name: str, settings: Settings) -> LinearModel:
+        """Fit a baseline, and tell so before."""
+        told = ", ".join(f"{setting} {value}" for setting, value in settings.items())
+        self.progress(_TRIALS.index((name, settings)), len(_TRIALS), f"baseline {name}, {told}")
+        return fit_model(name, self._matrix, settings)
 
     def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
         return list_items(model.scores, self.prepared, users, kind, length, self._popular)

@@ -209,7 +209,8 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
     rows = {sign: _split(beginning, sign) for sign in ([separator] if separator else _SEPARATORS)}
     widths = {sign: _common_width(found) for sign, found in rows.items()}
     best = max(widths, key=lambda sign: widths[sign])
-    best = "," if widths[best] <= 1 and separator is None else best
+    if widths[best] <= 1 and separator is None:
+        best = ","
     if not rows[best]:
         raise DataError(f"{name}: the file is empty; expected a table")
     header = [cell.strip() for cell in rows[best][0]]
