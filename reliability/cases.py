@@ -11,12 +11,11 @@ from urllib.request import urlopen
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.naive import naive
-from reliability.server import Settings, serving
+from reliability.server import UNHURRIED, serving
 from reliability.world import World, publish_world
 
 WHY_NOT = "schemathesis is not installed; install with: pip install 'multitudes[reliability]'"
 _CONTROL = 100  # cases
-_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 20}}
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
@@ -26,7 +25,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     from reliability.generated_requests import tried  # noqa: PLC0415 (an extra)
 
     publish_world(folder / "releases", world=World(items=200, users=20))
-    with serving(folder / "releases", folder / "service", _UNHURRIED) as server:
+    with serving(folder / "releases", folder / "service", UNHURRIED) as server:
         with urlopen(f"{server.url}/openapi.json") as answer:
             description = json.load(answer)
         outcomes = tried(description, server.url, scaled(5_000, scale, 40), progress)

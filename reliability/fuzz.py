@@ -50,10 +50,10 @@ from multitudes.service.startup import open_dependencies
 from multitudes.service.unsent_answers import UnsentAnswers
 from reliability import SEED
 from reliability.claims import Found, at_most
+from reliability.server import UNHURRIED
 
 CORPUS = ROOT / "reliability" / "corpus"
 _ROUND, _SECONDS = 50, 60.0  # examples of one seed; of all targets together at full size
-_UNHURRIED = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 20}}  # what is late is no matter
 _PIECES = [
     b"-1",
     b"9" * 20,
@@ -108,7 +108,7 @@ def _http(folder: Path) -> Target:
     """Heads in pieces: no answer of 5xx, no exception, and the same answers as in one piece."""
     publish_small(folder / "releases")
     own = {"data": {"folder": folder / "data"}, "journal": {"level": "error"}}
-    settings = load_settings(None, {}, {**own, **_UNHURRIED})
+    settings = load_settings(None, {}, {**own, **UNHURRIED})
     with open_dependencies(folder / "releases", settings) as deps, asyncio.Runner() as runner:
         config = Config(create_app(deps), lifespan="off", log_config=None)
         state = {SHEDDER: LoadShedder(deps, None)}

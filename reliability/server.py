@@ -15,6 +15,8 @@ from multitudes.atomic import write_text
 MAIN = "from multitudes.cli.main import main; main()"
 _END_S = 60.0
 Settings = Mapping[str, Mapping[str, Any]]
+# Where what is late is no matter.
+UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 20}}
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from multitudes.errors import UnavailableError
 from multitudes.service import server as server_module
 from multitudes.service.server import _Server, _Worker, duplicate_socket, listen
 from tests.release.small_release import publish_small
+from tests.waiting import PATIENCE_S, until
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
-PATIENCE_S = 240.0  # of a busy machine; nothing here is measured
 
 
 class Running(NamedTuple):
@@ -70,13 +70,6 @@ def serving(releases: Path, *options: str, settings: str = "", workers: str = "1
 
 def measured(running: Running) -> str:
     return httpx.get(f"{running.url}/metrics", timeout=PATIENCE_S).text
-
-
-def until(true: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 from multitudes.state.sqlite import SQLiteStateStore
 from tests.clock import Clock
+from tests.waiting import until
 
 
 def test_failures_in_a_row_open_it_and_one_success_closes_it():
@@ -374,9 +375,7 @@ def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guard
     asyncio.run(states.ping())  # it reads one page
     assert not states.is_damaged
     states.start()
-    end_s = monotonic() + 2 * LONG
-    while not states.is_damaged and monotonic() < end_s:
-        sleep(MOMENT)
+    until(lambda: states.is_damaged)
     with pytest.raises(StateError, match="the store of user states is damaged; restore a backup"):
         asyncio.run(states.ping())
     assert f"{file}: " in caplog.text

@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 from threading import Thread
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
@@ -12,6 +12,7 @@ from multitudes.state.protocol import Event, StateConfig, UserState
 from multitudes.state.sqlite import SQLiteStateStore
 from multitudes.state.store import open_state_store
 from tests.state.appender import USERS, numbers, start
+from tests.waiting import until
 
 NOW = 1_000_000
 
@@ -34,10 +35,7 @@ def test_queued_writes_share_a_commit(tmp_path: Path):
     threads = [Thread(target=states.append, args=([Event(str(n), "ann", n, NOW)],)) for n in range(20)]
     for thread in threads:
         thread.start()
-    end_s = monotonic() + 60
-    while states._writer._queue.qsize() < 10:  # the other half may still begin, or wait for the file
-        assert monotonic() < end_s
-        sleep(0.01)
+    until(lambda: states._writer._queue.qsize() >= 10)  # the other half may still begin, or wait for the file
     hold.execute("COMMIT")
     hold.close()
     for thread in threads:
