@@ -26,7 +26,7 @@ def replace_record(out: Path, record: dict[str, Any], key: Callable[[dict[str, A
     """Add a record to the list in ``out``, in place of an earlier one of the same key."""
     kept = [*(one for one in read_list(out) if key(one) != key(record)), record]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
+    write_text(out, json.dumps(kept, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def read_list(out: Path) -> list[dict[str, Any]]:
