@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.interactions import interaction_matrix, item_factors
+from multitudes.linear.interactions import GramMatrix, interaction_matrix, item_factors
 from multitudes.nn.two_tower import TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -70,17 +70,30 @@ def test_the_scale_is_that_of_random_embeddings_and_columns_without_factors_stay
     assert item_factors(csr_array((2, 1), dtype=np.float32), WIDTH).shape == (1, 0)
 
 
-def test_the_factors_are_those_of_a_full_decomposition_also_for_many_items(monkeypatch):
+def test_the_factors_are_those_of_a_full_decomposition():
     rng = np.random.default_rng(0)
     dense = (rng.random((60, 40)) < 0.2 + 0.6 * (np.arange(40) % 4 == np.arange(60)[:, None] % 4)).astype(np.float32)
     dense[:, 0] = 0
     scaled = dense / np.sqrt(dense.sum(axis=1, keepdims=True) * np.maximum(dense.sum(axis=0), 1))
     _, value, right = np.linalg.svd(scaled)
-    expected = right[:3].T @ np.diag(value[:3]) @ right[:3]
-    for dense_items in (1_000, 10):
-        monkeypatch.setattr("multitudes.linear.interactions._DENSE_ITEMS", dense_items)
-        found = item_factors(csr_array(dense), 3)
-        np.testing.assert_allclose(found @ found.T, expected, atol=1e-3)
+    found = item_factors(csr_array(dense), 3)
+    np.testing.assert_allclose(found @ found.T, right[:3].T @ np.diag(value[:3]) @ right[:3], atol=1e-3)
+
+
+def test_singular_values_that_hardly_differ_take_no_more_products_than_others(monkeypatch):
+    multiplied, product = list[int](), GramMatrix.__matmul__
+
+    def counted(gram: GramMatrix, vectors_IN: np.ndarray) -> np.ndarray:
+        multiplied.append(vectors_IN.shape[1])
+        return product(gram, vectors_IN)
+
+    monkeypatch.setattr(GramMatrix, "__matmul__", counted)
+    users, items = 4_000, 10_000  # a user has 5 of them, drawn evenly: no direction stands out
+    item_UN = 1 + np.random.default_rng(0).integers(items, size=(users, 5))
+    matrix = coo_array((np.ones(item_UN.size, dtype=np.float32), (np.repeat(np.arange(users), 5), item_UN.ravel())))
+    factors_IR = item_factors((matrix.tocsr() > 0).astype(np.float32), 64)
+    assert factors_IR.any(axis=1).sum() == len(np.unique(item_UN))
+    assert sum(multiplied) <= 2 * 128 + 16, "a basis of twice 128 vectors, and its start"
 
 
 def test_the_setting_chooses(prepared):

@@ -1,6 +1,6 @@
 """The training interactions of a prepared folder as a sparse matrix of users and items, and its singular vectors.
 
-Legend: U users · I items · R singular vectors.
+Legend: U users · I items · R singular vectors · K eigenvectors · N any number of columns.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,16 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
+from multitudes.seeding import generator
 from multitudes.threads import chosen_threads
 
-_DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
-_TOLERANCE: Final = 1e-3  # relative, of the singular values
+_COLUMNS: Final = 16  # of the block that finds singular vectors: fewer find more of them in a basis of the same size
+_EIGENVECTORS: Final = 128  # at least so many are computed; twice the rank if that is more
+_ROWS_PER_CHUNK: Final = 1 << 16  # summed in double precision at once
+SHORTEST: Final = 1e-4  # a direction that is shorter, relative to the longest, is rounding
 PARTS: Final = 4  # of a product, which as many threads share
 S = TypeVar("S")
 T = TypeVar("T")
@@ -117,14 +119,70 @@ def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
 
     R is ``rank``, lower if there are few items.
     """
-    gram, items, rank = GramMatrix(matrix, 0.5), matrix.shape[1], min(rank, matrix.shape[1] - 1)
-    if items <= _DENSE_ITEMS:
-        square_R, vector_IR = np.linalg.eigh(gram @ np.eye(items, dtype=np.float32))
-    else:
-        operator = LinearOperator((items, items), matvec=lambda v: gram @ v.reshape(-1, 1), dtype=np.float32)
-        start = np.ones(items, dtype=np.float32)  # a random start would make every run another one
-        square_R, vector_IR = eigsh(operator, k=rank, v0=start, tol=_TOLERANCE)
-    largest_R = np.argsort(-square_R, kind="stable")[:rank]
-    factors_IR = vector_IR[:, largest_R] * (square_R[largest_R].clip(min=0) / gram.scale) ** 0.25
-    factors_IR[np.asarray(matrix.sum(axis=0)) == 0] = 0.0
-    return np.asarray(factors_IR, dtype=np.float32)
+    rank, used = min(rank, matrix.shape[1] - 1), np.unique(matrix.indices)
+    factors_IR = np.zeros((matrix.shape[1], rank), dtype=np.float32)
+    if rank and len(used):
+        own = (matrix.data, np.searchsorted(used, matrix.indices), matrix.indptr)
+        gram = GramMatrix(csr_array(own, shape=(matrix.shape[0], len(used))), 0.5)
+        start_IN = generator(0, "singular vectors", "start").standard_normal((len(used), _COLUMNS), dtype=np.float32)
+        square_K, vector_IK = largest_eigenpairs(gram, start_IN, max(_EIGENVECTORS, 2 * rank))
+        found_IR = vector_IK[:, :rank] * (square_K[:rank] / np.float32(gram.scale)) ** 0.25
+        factors_IR[used, : found_IR.shape[1]] = found_IR
+    return factors_IR
+
+
+def largest_eigenpairs(
+    gram: GramMatrix, start_IN: NDArray[np.float32], n: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the ``n`` largest eigenvalues, or all that are not 0, largest first, and their vectors (I, K).
+
+    Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, from a block in its range, and the upper
+    half of its eigenvalues is kept. If the basis spans all that the matrix reaches, every eigenvalue is exact and kept.
+    """
+    block_IN, size, longest = orthonormal(gram @ start_IN), 0, 0.0
+    basis_IN = np.empty((len(start_IN), 2 * n), dtype=np.float32)
+    projected_NN = np.zeros((2 * n, 2 * n))  # its upper triangle
+    while block_IN.shape[1] and size < 2 * n:
+        block_IN = block_IN[:, : 2 * n - size]
+        start, size = size, size + block_IN.shape[1]
+        basis_IN[:, start:size] = block_IN
+        known_IN = basis_IN[:, :size]
+        image_IN = gram @ block_IN
+        projected_NN[:size, start:size] = overlap_NN = known_IN.T @ image_IN
+        longest = max(longest, float(np.abs(overlap_NN).max()))
+        image_IN -= known_IN @ overlap_NN
+        block_IN = orthonormal(image_IN, SHORTEST * longest)
+        block_IN = orthonormal(block_IN - known_IN @ (known_IN.T @ block_IN), 0.5)  # what rounding left
+    value_N, rotation_NN = np.linalg.eigh(projected_NN[:size, :size], UPLO="U")
+    kept = n if size == 2 * n else size
+    values = value_N[: -kept - 1 : -1].clip(min=0).astype(np.float32)
+    return values, basis_IN[:, :size] @ rotation_NN[:, : -kept - 1 : -1].astype(np.float32)
+
+
+def orthonormal(vectors_IN: NDArray[np.float32], shortest: float = 0.0) -> NDArray[np.float32]:
+    """Return an orthonormal basis of the columns, in their place.
+
+    Directions that are shorter than ``shortest``, or no more than rounding, are left out.
+    """
+    for least in (shortest, 0.5):  # once more: the first basis has the errors of single precision
+        square_N, rotation_NN = np.linalg.eigh(inner_products(vectors_IN))
+        is_kept_N = square_N > max(least, SHORTEST * np.sqrt(max(square_N.max(initial=0.0), 0.0))) ** 2
+        rotation_NN = (rotation_NN[:, is_kept_N] / np.sqrt(square_N[is_kept_N])).astype(np.float32)
+        for chunk_CN in _chunks(vectors_IN):
+            chunk_CN[:, : rotation_NN.shape[1]] = chunk_CN @ rotation_NN
+        vectors_IN = vectors_IN[:, : rotation_NN.shape[1]]
+    return vectors_IN
+
+
+def inner_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the inner products of all pairs of columns, shape (N, N), in double precision."""
+    product_NN = np.zeros((vectors_IN.shape[1],) * 2)
+    for chunk_CN in _chunks(vectors_IN):
+        double_CN = chunk_CN.astype(np.float64)
+        product_NN += double_CN.T @ double_CN
+    return product_NN
+
+
+def _chunks(vectors_IN: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return views of all rows, some after the other."""
+    return np.array_split(vectors_IN, max(1, -(-len(vectors_IN) // _ROWS_PER_CHUNK)))
