@@ -156,6 +156,8 @@ def make_item_table(
 ) -> ItemTable:
     """Return the table of items, sorted by id; ``topics`` are in the order of ``ids`` as given.
 
+    Vectors that are sorted, contiguous and float32 already are kept, not copied.
+
     Raises:
         DataError: there are no vectors, a vector is not finite as float32 or so long that a score could overflow, or
             ids are not integers, repeated, or of another number than the vectors or the topics. ``width`` is that of
@@ -168,13 +170,13 @@ def make_item_table(
     if width not in {None, given := vectors_nD.shape[1]}:
         raise DataError(f"the vectors to add have {given} dimensions; the index holds {width}. Nothing was added")
     order = np.argsort(id_n, kind="stable")
-    id_n = id_n[order]
+    is_sorted, id_n = bool((id_n[1:] >= id_n[:-1]).all()), id_n[order]
     repeated = np.flatnonzero(id_n[1:] == id_n[:-1])
     if len(repeated):
         raise DataError(f"id {id_n[repeated[0]]} is given twice; the ids of an index are distinct")
     row_n = np.empty(len(order), dtype=np.int64)
     row_n[order] = np.arange(len(order))
-    return ItemTable(id_n, np.ascontiguousarray(vectors_nD[order]), make_postings(topics, row_n))
+    return ItemTable(id_n, vectors_nD if is_sorted else vectors_nD[order], make_postings(topics, row_n))
 
 
 def check_ids(ids: ArrayLike) -> NDArray[np.int64]:

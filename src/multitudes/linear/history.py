@@ -96,9 +96,8 @@ class HistorySums:
 
     def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
         """Return user vectors with the weighted sum of each user appended: (B, K, D + R); masks stay as they are."""
-        sum_BKR = np.float32(self.weights.weight) * self.user_sums(positives)[:, None].repeat(
-            len(vectors.kinds), axis=1
-        )
+        sum_BR = np.float32(self.weights.weight) * self.user_sums(positives)
+        sum_BKR = sum_BR[:, None].repeat(len(vectors.kinds), axis=1)
         return vectors._replace(vectors_BKD=np.concatenate([vectors.vectors_BKD, sum_BKR], axis=2))
 
 
@@ -111,10 +110,11 @@ class LinearHistory(HistorySums):
 
     def join_items(self, vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return item vectors with the output vectors, or zeros for later items, appended: shape (I + 1, D + R)."""
-        output = np.zeros((len(vectors_ID), self.rank), dtype=np.float32)
-        output[: len(self.output_IR)] = self.output_IR
-        output[~vectors_ID.any(axis=1)] = 0.0  # an item without a vector is no candidate
-        return np.concatenate([vectors_ID, output], axis=1)
+        items, width = vectors_ID.shape
+        joined = np.zeros((items, width + self.rank), dtype=np.float32)
+        joined[:, :width], joined[: len(self.output_IR), width:] = vectors_ID, self.output_IR
+        joined[~vectors_ID.any(axis=1)] = 0.0  # an item without a vector is no candidate
+        return joined
 
     def save(self, folder: Path) -> None:
         """Write the linear history into a folder: two arrays, and ``linear.json`` as the last file."""

@@ -5,7 +5,9 @@ Legend: U users · I items · R singular vectors · K eigenvectors · N any numb
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from itertools import pairwise
+from operator import iadd
 from typing import Final, TypeVar
 
 import numpy as np
@@ -93,11 +95,7 @@ def sum_of_parts(function: Callable[[T], NDArray[np.float32]], parts: Sequence[T
 
     Give always as many parts, ``PARTS``, so that their sum is the same on every machine.
     """
-    sums = map_parts(function, parts)
-    total = next(sums)
-    for one in sums:
-        total += one
-    return total
+    return reduce(iadd, map_parts(function, parts))
 
 
 def map_parts(function: Callable[[T], S], parts: Sequence[T]) -> Iterator[S]:
@@ -122,8 +120,7 @@ def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
     rank, used = min(rank, matrix.shape[1] - 1), np.unique(matrix.indices)
     factors_IR = np.zeros((matrix.shape[1], rank), dtype=np.float32)
     if rank and len(used):
-        own = (matrix.data, np.searchsorted(used, matrix.indices), matrix.indptr)
-        gram = GramMatrix(csr_array(own, shape=(matrix.shape[0], len(used))), 0.5)
+        gram = GramMatrix(matrix[:, used], 0.5)
         start_IN = generator(0, "singular vectors", "start").standard_normal((len(used), _COLUMNS), dtype=np.float32)
         square_K, vector_IK = largest_eigenpairs(gram, start_IN, max(_EIGENVECTORS, 2 * rank))
         found_IR = vector_IK[:, :rank] * (square_K[:rank] / np.float32(gram.scale)) ** 0.25

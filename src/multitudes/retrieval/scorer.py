@@ -104,6 +104,7 @@ def catalogue(run: Scorer, item_ID: NDArray[np.float32], *, tastes: bool = True)
     """Return the items of a run as a catalogue with the exact index; without ``tastes``, lists are not calibrated."""
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
-    index = LiveIndex(ExactIndex.build(present, item_ID[present], topics))
+    every = len(present) == len(item_ID) - 1  # then a view, for a copy of a large table takes gigabytes
+    index = LiveIndex(ExactIndex.build(present, item_ID[1:] if every else item_ID[present], topics))
     item_taste = nearest_tastes(item_ID, cluster_items(item_ID)) if tastes else None
     return Catalogue(index, user_counts(run.prepared), item_taste)

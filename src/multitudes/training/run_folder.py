@@ -93,11 +93,13 @@ def finish_run(
 ) -> None:
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
-    The optimisers of ``state`` are dropped, as the weights need the memory; ``keep_state``: they stay in the run, for a
-    warm start. The weights of a linear history and the list are chosen on ``held``, the users who judged each epoch.
+    Optimisers and table of ``state`` are dropped: what follows needs the memory; ``keep_state``: the optimisers stay
+    in the run, for a warm start. A linear history and the list are chosen on ``held``, who judged each epoch.
     """
     out, names = run.path, optimizer_state.weight_names(state)
+    device, table = next(run.model.parameters()).device, run.model.items.id_embedding.weight
     state.optimizers.clear()
+    table.data = table.new_empty(0)
     folder = out / "checkpoint"
     saved = checkpoint.load_best(folder)
     weights = {name.removeprefix("weight/"): tensor for name, tensor in saved.items() if name.startswith("weight/")}
@@ -116,7 +118,7 @@ def finish_run(
     }
     model = build_model(run.prepared, run.config.method, run.config.model)
     load_weights(model, out / WEIGHTS)
-    best = TrainedRun(out, run.prepared, run.config, model.to(next(run.model.parameters()).device))
+    best = TrainedRun(out, run.prepared, run.config, model.to(device))
     if run.config.model.linear.rank:
         found = fit_linear_history(best, held, progress)
         result["linear"] = None if found is None else found.record

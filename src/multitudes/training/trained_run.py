@@ -9,7 +9,7 @@
         checkpoint/           state of an interrupted run; deleted when the run is finished
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -175,27 +175,40 @@ class TrainedRun:
 
     def item_inputs(self) -> NDArray[np.float32]:
         """Return the history-side input of every item (I + 1, D); row 0 is the unknown item."""
-        return self._inputs_and_vectors[0]
+        return self._of_items(lambda input_iD, _: input_iD)
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero.
 
         With a linear history of rank R, its output vectors are joined: (I + 1, D + R).
         """
-        return self._inputs_and_vectors[1]
+        return self._item_vectors
 
     @cached_property
-    def _inputs_and_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        inputs, vectors = item_arrays(self.model)
-        return inputs, vectors if self.linear is None else self.linear.join_items(vectors)
+    def _item_vectors(self) -> NDArray[np.float32]:
+        content_NE = self.model.items.content_NE
+        vectors = self._of_items(lambda input_iD, items: self.model.item_vectors(input_iD, content_NE[items]))
+        vectors[0] = 0.0
+        return vectors if self.linear is None else self.linear.join_items(vectors)
+
+    @torch.no_grad()
+    def _of_items(self, function: Callable[[Tensor, slice], Tensor]) -> NDArray[np.float32]:
+        """Return what a function makes of the inputs of every item (I + 1, D), some items at a time."""
+        self.model.eval()
+        weight = self.model.items.id_embedding.weight
+        found = np.empty(weight.shape, dtype=np.float32)
+        for start in range(0, len(found), _ITEMS_PER_CHUNK):
+            items = slice(start, min(start + _ITEMS_PER_CHUNK, len(found)))
+            input_iD = self.model.items.inputs(torch.arange(items.start, items.stop, device=weight.device))
+            found[items] = function(input_iD, items).cpu().numpy()
+        return found
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; they are deterministic and do not depend on the other users.
 
         The models read only the order of events, not their times. ``partition``: see ``UserTower.forward``.
         """
-        starts = range(0, len(users.topic_BC), USERS_PER_CHUNK)
-        rows = [slice(start, start + USERS_PER_CHUNK) for start in starts]
+        rows = [slice(start, start + USERS_PER_CHUNK) for start in range(0, len(users.topic_BC), USERS_PER_CHUNK)]
         chunks = [
             self._user_vectors(slice_histories(users.histories, row), users.topic_BC[row], partition) for row in rows
         ]
@@ -230,21 +243,6 @@ class TrainedRun:
             assignment_BL.cpu().numpy(),
             histories.valid_BL.sum(axis=1),
         )
-
-
-@torch.no_grad()
-def item_arrays(model: TwoTower) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
-    model.eval()
-    shape, device = model.items.id_embedding.weight.shape, model.items.id_embedding.weight.device
-    inputs, vectors = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
-    for start in range(0, len(inputs), _ITEMS_PER_CHUNK):
-        items = slice(start, min(start + _ITEMS_PER_CHUNK, len(inputs)))
-        input_iD = model.items.inputs(torch.arange(items.start, items.stop, device=device))
-        inputs[items] = input_iD.cpu().numpy()
-        vectors[items] = model.item_vectors(input_iD, model.items.content_NE[items]).cpu().numpy()
-    vectors[0] = 0.0
-    return inputs, vectors
 
 
 def named_weights(model: TwoTower) -> dict[str, Tensor]:
