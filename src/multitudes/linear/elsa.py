@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from multitudes.index.item_table import l2_normalize
 from multitudes.linear.history import LinearFactors
-from multitudes.linear.interactions import PARTS, map_parts
+from multitudes.linear.interactions import PARTS, map_parts, used_items
 from multitudes.seeding import generator
 
 _PASSES: Final = 8  # over the users, in random order
@@ -38,10 +38,11 @@ class Elsa:
     """Unit vectors of items, fitted to interactions."""
 
     def __init__(self, matrix: csr_array, rank: int) -> None:
-        """Fit A, (I + 1, R), to binary interactions (U, I + 1); zeros for an item without any."""
-        draw, items = generator(0, "elsa", "steps"), matrix.shape[1]
-        self._count_I1 = np.bincount(matrix.indices, minlength=items).astype(np.float32)[:, None]
-        self._vector_IR = l2_normalize(draw.standard_normal((items, rank), dtype=np.float32) * (self._count_I1 > 0))
+        """Fit A, (I + 1, R), to binary interactions (U, I + 1); zeros for an item without any, which costs nothing."""
+        draw, self._items = generator(0, "elsa", "steps"), matrix.shape[1]
+        self._used, matrix = used_items(matrix)
+        self._count_I1 = np.bincount(matrix.indices).astype(np.float32)[:, None]
+        self._vector_IR = l2_normalize(draw.standard_normal((len(self._used), rank), dtype=np.float32))
         self._square_I1 = np.full_like(self._count_I1, np.finfo(np.float32).tiny)  # mean squares of gradients, summed
         users = np.flatnonzero(np.diff(matrix.indptr) > 1)
         with threadpool_limits(1):  # sums of several threads would depend on their number
@@ -65,7 +66,9 @@ class Elsa:
 
     def factors(self, exponent: float) -> LinearFactors:
         """Return A for both sides; outputs are multiplied by the interactions of the item to the power ``exponent``."""
-        return LinearFactors(self._vector_IR, self._vector_IR * self._count_I1**exponent)
+        input_IR, output_IR = np.zeros((2, self._items, self._vector_IR.shape[1]), dtype=np.float32)
+        input_IR[self._used], output_IR[self._used] = self._vector_IR, self._vector_IR * self._count_I1**exponent
+        return LinearFactors(input_IR, output_IR)
 
 
 def _gradient(
@@ -84,10 +87,7 @@ def _gradient(
         length_B = (np.einsum("br,br->b", sum_BR, image_BR) - 2 * square_B + n_B).clip(min=1e-6 * n_B)  # squared
         first_B1 = 1 / np.sqrt(n_B * length_B)[:, None]
         second_B1 = first_B1 * ((square_B - n_B) / length_B)[:, None]
-        is_theirs_I = np.zeros(len(vector_IR), dtype=np.bool_)
-        is_theirs_I[x.indices] = True
-        item_N, column_I = np.flatnonzero(is_theirs_I), np.cumsum(is_theirs_I, dtype=x.indices.dtype) - 1
-        own = csr_array((x.data, column_I[x.indices], x.indptr), shape=(len(users), len(item_N)))
+        item_N, own = used_items(x)
         by_sum_NR = own.T @ (2 * (first_B1 + second_B1) * sum_BR - second_B1 * image_BR)
         return item_N, by_sum_NR, sum_BR.T @ (second_B1 * sum_BR)
 

@@ -112,15 +112,24 @@ def _rows(matrix: csr_array, start: int, stop: int) -> csr_array:
     return csr_array(part, shape=(stop - start, matrix.shape[1]))
 
 
+def used_items(matrix: csr_array) -> tuple[NDArray[np.int64], csr_array]:
+    """Return the N items with an interaction, and the matrix (U, N) of these, which shares all but item numbers."""
+    is_used_I = np.zeros(matrix.shape[1], dtype=np.bool_)
+    is_used_I[matrix.indices] = True
+    item_N, column_I = np.flatnonzero(is_used_I), np.cumsum(is_used_I, dtype=matrix.indices.dtype) - 1
+    entries = (matrix.data, column_I[matrix.indices], matrix.indptr)
+    return item_N, csr_array(entries, shape=(matrix.shape[0], len(item_N)))
+
+
 def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
     """Return V √S of the normalised interactions (U, I + 1), shape (I + 1, R); zeros for an item without interactions.
 
     R is ``rank``, lower if there are few items.
     """
-    rank, used = min(rank, matrix.shape[1] - 1), np.unique(matrix.indices)
+    rank, (used, own) = min(rank, matrix.shape[1] - 1), used_items(matrix)
     factors_IR = np.zeros((matrix.shape[1], rank), dtype=np.float32)
     if rank and len(used):
-        gram = GramMatrix(matrix[:, used], 0.5)
+        gram = GramMatrix(own, 0.5)
         start_IN = generator(0, "singular vectors", "start").standard_normal((len(used), _COLUMNS), dtype=np.float32)
         square_K, vector_IK = largest_eigenpairs(gram, start_IN, max(_EIGENVECTORS, 2 * rank))
         found_IR = vector_IK[:, :rank] * (square_K[:rank] / np.float32(gram.scale)) ** 0.25
