@@ -11,6 +11,7 @@ from reference.markdown import replace_table
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import table
+from multitudes.report.charts import Chart, distinct_looks, interval_chart
 from multitudes.report.document import Block, Heading, Text, to_markdown
 from multitudes.report.formatting import format_difference
 from multitudes.report.html_elements import svg
@@ -44,7 +45,8 @@ STUDIES = {
     "ablations": "ablations",
     "ablations-conditional": "ablations/conditional",
 }
-PICTURES = ("linear", "linear-test", "interests", "interests-test")
+PICTURES = ("size", "linear", "linear-test", "interests", "interests-test")
+FIGURES = {"HR@100": "hr", "HR@1000": "hr@1000", "served@100": "served"}  # of the picture of size
 CONTROLS = {
     "unconditioned": "its one vector of the whole history",
     "calibrated": "that vector, its list calibrated",
@@ -60,8 +62,8 @@ def main() -> None:
         summary, words = summary_of(folder), (RESULTS / folder / "words.md").read_text(encoding="utf-8")
         (RECORDS / f"{name}.md").write_text(first_page(name, summary, words), encoding="utf-8")
         (RECORDS / f"{name}-sets.md").write_text(appendix(name, summary), encoding="utf-8")
-        if name in PICTURES and (chart := overview_chart(summary)):
-            picture = svg(chart.properties(background="white"), picture_caption(summary))
+        if name in PICTURES and (chart := _chart(name, summary)):
+            picture = svg(chart.properties(background="white"), _caption(name, summary))
             (RECORDS / "images" / f"{name}.svg").write_text(f"{picture}\n", encoding="utf-8")
     PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)), encoding="utf-8")
 
@@ -69,12 +71,32 @@ def main() -> None:
 def first_page(name: str, summary: dict[str, Any], words: str) -> str:
     """Return the page of a study: what came out, and what a person says of it."""
     split, table_of_all, *others = lead_blocks(summary)
-    picture = f"![{picture_caption(summary)}](images/{name}.svg)" if name in PICTURES else ""
+    picture = f"![{_caption(name, summary)}](images/{name}.svg)" if name in PICTURES else ""
     elsewhere = f"The tables of each data set, and how the study was run, are in [an appendix]({name}-sets.md)."
     blocks: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), split, table_of_all]
     return to_markdown(
         [*blocks, Text(picture), *others, Text(words.strip()), *overall_blocks(summary), Text(elsewhere)]
     )
+
+
+def _caption(name: str, summary: dict[str, Any]) -> str:
+    if name != "size":
+        return picture_caption(summary)
+    return "What several vectors find and serve beyond their controls as the corpus grows, with 95 % intervals"
+
+
+def _chart(name: str, summary: dict[str, Any]) -> Chart | None:
+    """Return the differences between methods; of corpora by size, those between joint and its controls."""
+    if name != "size":
+        return overview_chart(summary)
+    rows = [
+        {"name": f"{label}, {data}", "group": control} | data_set["systems"][f"joint/{control}"][key]
+        for label, key in FIGURES.items()
+        for data, data_set in summary["data"].items()
+        for control in CONTROLS
+        if key in data_set["systems"].get(f"joint/{control}", {})
+    ]
+    return interval_chart(rows, "joint −", distinct_looks(CONTROLS))
 
 
 def appendix(name: str, summary: dict[str, Any]) -> str:
