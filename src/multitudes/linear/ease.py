@@ -25,7 +25,6 @@ from scipy.sparse import csr_array
 
 from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import SHORTEST, GramMatrix, inner_products, largest_eigenpairs, orthonormal
-from multitudes.seeding import generator
 
 EIGENVECTORS: Final = 256  # at least so many; twice the rank if that is more
 COLUMNS: Final = 64  # of a block: bounds the memory of a product with the interactions
@@ -40,8 +39,7 @@ class EaseSpectrum:
     def __init__(self, matrix: csr_array, rank: int, normalisation: float = 0.0) -> None:
         """Compute the eigenvalues of interactions (U, I + 1) with a = ``normalisation``, for R = ``rank`` or fewer."""
         self._rank, self._gram = rank, GramMatrix(matrix, normalisation)
-        start_IN = generator(0, "ease", "start").standard_normal((matrix.shape[1], COLUMNS), dtype=np.float32)
-        self._value_K, self._vector_IK = largest_eigenpairs(self._gram, start_IN, max(EIGENVECTORS, 2 * rank))
+        self._value_K, self._vector_IK = largest_eigenpairs(self._gram, max(EIGENVECTORS, 2 * rank), COLUMNS)
 
     def factors(self, regularisation: float) -> LinearFactors:
         """Return B cut to rank R; ``regularisation`` is λ."""

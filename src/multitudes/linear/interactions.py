@@ -130,21 +130,19 @@ def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
     factors_IR = np.zeros((matrix.shape[1], rank), dtype=np.float32)
     if rank and len(used):
         gram = GramMatrix(own, 0.5)
-        start_IN = generator(0, "singular vectors", "start").standard_normal((len(used), _COLUMNS), dtype=np.float32)
-        square_K, vector_IK = largest_eigenpairs(gram, start_IN, max(_EIGENVECTORS, 2 * rank))
+        square_K, vector_IK = largest_eigenpairs(gram, max(_EIGENVECTORS, 2 * rank), _COLUMNS)
         found_IR = vector_IK[:, :rank] * (square_K[:rank] / np.float32(gram.scale)) ** 0.25
         factors_IR[used, : found_IR.shape[1]] = found_IR
     return factors_IR
 
 
-def largest_eigenpairs(
-    gram: GramMatrix, start_IN: NDArray[np.float32], n: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def largest_eigenpairs(gram: GramMatrix, n: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the ``n`` largest eigenvalues, or all that are not 0, largest first, and their vectors (I, K).
 
-    Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, from a block in its range, and the upper
+    Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, from some random columns, and the upper
     half of its eigenvalues is kept. If the basis spans all that the matrix reaches, every eigenvalue is exact and kept.
     """
+    start_IN = generator(0, "ease", "start").standard_normal((len(gram.item_I), columns), dtype=np.float32)
     block_IN, size, longest = orthonormal(gram @ start_IN), 0, 0.0
     basis_IN = np.empty((len(start_IN), 2 * n), dtype=np.float32)
     projected_NN = np.zeros((2 * n, 2 * n))  # its upper triangle
