@@ -19,6 +19,7 @@ NO_TASTE: Final = -1  # of an item without a vector
 _ROUNDS: Final = 25  # of k-means, which hardly moves after that
 _STARTS: Final = 5  # the best of so many counts: one may leave two clusters together
 _ITEMS_PER_TASTE: Final = 256  # more do not move a centre; k-means samples them
+_MOST_ITEMS: Final = 1 << 20  # that it samples from: two copies of a large table would take gigabytes
 
 
 def cluster_items(vectors_ND: NDArray[np.float32], tastes: int = TASTES, seed: int = 0) -> NDArray[np.float32]:
@@ -26,7 +27,8 @@ def cluster_items(vectors_ND: NDArray[np.float32], tastes: int = TASTES, seed: i
 
     There is one for every four items at most. Vectors of zeros are left out.
     """
-    unit_ND = l2_normalize(vectors_ND[vectors_ND.any(axis=1)])
+    present = np.flatnonzero(vectors_ND.any(axis=1))
+    unit_ND = l2_normalize(vectors_ND[present[:: len(present) // _MOST_ITEMS + 1]])
     count = min(tastes, len(unit_ND) // 4)
     if count < 1:
         return np.zeros((0, vectors_ND.shape[1]), dtype=np.float32)

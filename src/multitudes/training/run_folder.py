@@ -14,6 +14,7 @@ from multitudes.atomic import fsync, replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MachineWarning, UsageError
+from multitudes.linear.history import LinearHistory
 from multitudes.locks import lock
 from multitudes.progress import Progress, silent
 from multitudes.run_record import data_digest, new_record, read_record, write_record
@@ -124,8 +125,9 @@ def finish_run(
         result["linear"] = None if found is None else found.record
         if found is not None:
             found.linear.save(out)
-            best = TrainedRun(out, run.prepared, run.config, best.model, found.linear)
             result["validation_hit_rate"] = found.hit_rate
+            del found  # its arrays may be larger than the table, and are mapped from here on
+            best = TrainedRun(out, run.prepared, run.config, best.model, LinearHistory.open(out))
     if run.config.shares:  # those of the run before
         result |= {"shares": run.config.shares, "calibration": run.config.calibration}
     elif len(held) and len(kinds) > 1:
