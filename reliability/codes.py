@@ -27,6 +27,7 @@ _NEEDED = ("src", "reliability", "benchmarks", "tests/__init__.py", "tests/relea
 _RENAMED: Mapping[str, Mapping[str, str | None]] = {
     "releases": {"trial_s": None},
     "logs": {"segment_s": "part_s"},
+    "state": {"read_s": None, "write_s": None},
 }
 # The checksums of a release are made anew, as by somebody who changes it on purpose.
 _SIGN = """

@@ -17,13 +17,12 @@ import polars as pl
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import Connection, post, run
-from reliability.server import Server, Settings, serving
+from reliability.server import UNHURRIED, Server, serving
 from reliability.world import World, publish_world
 
 _HALF_SENT, _CLIENTS, _USERS = 20, 4, 50
 _REST = 5  # bytes of a body that come after the signal
 _END_S = 60.0
-_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5}}
 
 
 class Ended(NamedTuple):
@@ -71,7 +70,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
 
 def _ended(folder: Path, where: str, name: str, sent: signal.Signals) -> Ended:
-    with serving(folder / "releases", folder / where, _UNHURRIED) as server:
+    with serving(folder / "releases", folder / where, UNHURRIED) as server:
         return run(_asked(server, name, sent))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from reliability.codes import Code, without_effect
 from reliability.connection import Connection, request, run
 from reliability.requests_in_turn import ask, send_event
-from reliability.server import Server
+from reliability.server import UNHURRIED, Server
 from reliability.world import FIRST_ITEM, World
 
 _ESCAPE = "\x1b[31m"
@@ -23,7 +23,7 @@ def _attack(code: Code) -> dict[str, Any]:
     code.publish(World(items=200, users=20))
     data = code.folder / "service"
     body = {"user_id": 1, "request_id": f"mine{_ESCAPE}", "context": {"page": f"mine{_ESCAPE}"}}
-    with code.serving({"journal": {"format": "text"}, "deadlines": {"default_ms": 20_000}}) as server:
+    with code.serving({"journal": {"format": "text"}, **UNHURRIED}) as server:
         for number in range(200):
             send_event(server, 1 + number % 20, f"e-{number}", FIRST_ITEM + number)
         ask(server, "POST", "/v1/recommend", body)
@@ -50,7 +50,7 @@ def _ready(code: Code, damage: Callable[[], object]) -> int:
     """Return 1 if the service says that all is well after the damage."""
     damage()
     try:
-        with code.serving({"deadlines": {"default_ms": 20_000}}) as server:
+        with code.serving(UNHURRIED) as server:
             answer = ask(server, "GET", "/readyz")
             return int(answer.status == 200 and answer.record["status"] == "ok")
     except RuntimeError:  # it does not start

@@ -7,7 +7,7 @@ import polars as pl
 
 from reliability.codes import Code, without_effect
 from reliability.requests_in_turn import ask
-from reliability.server import Server
+from reliability.server import UNHURRIED, Server
 
 _REMOVED, _ADDED, _SEEN_S = 105, 999, 3.0  # ann has not seen the one
 _PUBLISH = """
@@ -25,7 +25,7 @@ def _attack(code: Code) -> dict[str, Any]:
     pl.DataFrame({"item_id": [_REMOVED]}).write_csv(removed)
     items = {"item_id": [_ADDED], "topics": [["Drama"]], "title": ["New"], "embedding": [[3.0, 0.0]]}
     pl.DataFrame(items, schema_overrides={"embedding": pl.List(pl.Float32)}).write_parquet(added)
-    with code.serving({"deadlines": {"default_ms": 20_000}}) as server:
+    with code.serving(UNHURRIED) as server:
         for words in (("items", "remove", code.releases, removed), ("items", "add", code.releases, added)):
             done = code.command(*words)
             assert done.returncode == 0, done.stderr

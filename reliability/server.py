@@ -15,7 +15,7 @@ from multitudes.atomic import write_text
 MAIN = "from multitudes.cli.main import main; main()"
 _END_S = 60.0
 Settings = Mapping[str, Mapping[str, Any]]
-# Where what is late is no matter.
+# Deadlines that a busy machine keeps, for trials that judge no time.
 UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 20}}
 
 

@@ -16,6 +16,7 @@ from multitudes.progress import Progress
 from reliability.claims import Found, at_most
 from reliability.codes import Code, both
 from reliability.connection import Connection, post, request, run
+from reliability.server import UNHURRIED
 from reliability.world import FIRST_ITEM, World
 
 _COMMIT = "8c7ebc0"  # the attack was first made on it
@@ -67,7 +68,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
-        with code.serving({"deadlines": {"default_ms": 20_000}}) as server:
+        with code.serving(UNHURRIED) as server:
             return run(_sent(server.port))
 
     now, before = both(folder, attack, progress, _COMMIT)

@@ -22,15 +22,11 @@ from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import Connection, post, run
-from reliability.server import Settings, serving
+from reliability.server import UNHURRIED, serving
 from reliability.world import World, publish_world
 
 _CLIENTS, _USERS, _N = 4, 20, 20
 _PATIENCE_S = 60.0
-_UNHURRIED: Settings = {
-    "deadlines": {"default_ms": 20_000},
-    "state": {"read_s": 5},
-}  # what else is slow is not the matter
 _TAKEN_UP = (("longest_s", 5.0, "has served"), ("first_s", 10.0, "is new to the service"))
 _SELDOM = "from multitudes.retrieval import release_watcher; release_watcher._POLL_INTERVAL_S = 20.0"
 _CLOSE = 1e-3  # scores of one release that differ by rounding alone; those of two differ by more
@@ -79,7 +75,7 @@ async def _swapped(
     before: str = "",
 ) -> dict[str, Any]:
     """Let clients ask while the releases change, and then while the service ends."""
-    with serving(releases, folder, _UNHURRIED, before=before) as server:
+    with serving(releases, folder, UNHURRIED, before=before) as server:
         users = Clients(server.port, expected)
         clients = [asyncio.create_task(users.client(number)) for number in range(_CLIENTS)]
         store, took_s = ReleaseStore(releases), list[float]()
