@@ -16,7 +16,7 @@ from benchmarks.process import peak_mib
 from multitudes.progress import Progress
 from multitudes.service.api_keys import SCOPES, make_key, sufficient_scopes
 from multitudes.service.auth import PUBLIC_PATHS, required_scope
-from reliability.claims import Found, at_most
+from reliability.claims import TrialResult, at_most
 from reliability.connection import Connection, request, run
 from reliability.naive import naive
 from reliability.server import Server, Settings, serving
@@ -39,8 +39,8 @@ class Try(NamedTuple):
     chunked: bool = False
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Try every door, and the controls; it is the same at every scale."""
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
+    """Send every request to the service and to the controls; it is the same at every scale."""
     del scale
     publish_world(folder / "releases", world=World(items=200, users=20))
     file = folder / "keys"
@@ -49,21 +49,21 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     wide: Settings = {**keyed, "http": {"body_bytes": 16 << 20}}
     with serving(folder / "releases", folder / "service", keyed) as server:
         operations = _operations(server, keys["read"])
-        unauthorised, bodies = list(_unauthorised(operations, keys)), list(_bodies(keys))
+        unauthorised, bodies = list(_without_right(operations, keys)), list(_bodies(keys))
         progress(0, 4, f"{len(unauthorised)} requests without permission, {len(bodies)} bodies")
         grown = _grown_mib(server, _large(keys))
-        opened, swallowed = _passed(server, unauthorised), _passed(server, bodies)
+        opened, swallowed = _wrong_answers(server, unauthorised), _wrong_answers(server, bodies)
     with serving(folder / "releases", folder / "service", wide) as server:
-        swallowed += _passed(server, list(_many(keys, frozenset({422}))))
+        swallowed += _wrong_answers(server, list(_many(keys, frozenset({422}))))
     progress(2, 4, "controls")
     with serving(folder / "releases", folder / "open") as server:
-        opened_control = _passed(server, unauthorised)
+        opened_control = _wrong_answers(server, unauthorised)
     with naive("plain", folder / "naive") as server:
         grown_control = _grown_mib(server, _large(keys))
-        swallowed_control = _passed(server, bodies)
+        swallowed_control = _wrong_answers(server, bodies)
     said = "reads what it is sent"
     without = f"let in, of {len(unauthorised)} requests without right"
-    return Found(
+    return TrialResult(
         [
             at_most(0, without, len(opened), "no key is asked for", len(opened_control)),
             at_most(0, "bodies without measure, taken", len(swallowed), said, len(swallowed_control)),
@@ -82,7 +82,7 @@ def _operations(server: Server, key: str) -> list[tuple[str, str]]:
     return [(method, path) for method, path in found if path not in PUBLIC_PATHS]
 
 
-def _unauthorised(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[Try]:
+def _without_right(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[Try]:
     for method, path in [*operations, ("GET", "/nowhere"), ("GET", "/openapi.json")]:
         yield Try(f"{method} {path} without a key", frozenset({401}), _plain(method, path))
         for wrong in ("mult_wrong", keys["read"][:-1], "", "é" * 50):
@@ -132,11 +132,11 @@ def _post(what: str, path: str, key: str, refusals: frozenset[int], body: bytes)
 def _grown_mib(server: Server, tries: Iterator[Try]) -> float:
     """Return by how much the largest memory of a service grows."""
     before = peak_mib(server.process.pid)
-    _passed(server, list(tries))
+    _wrong_answers(server, list(tries))
     return peak_mib(server.process.pid) - before
 
 
-def _passed(server: Server, tries: list[Try]) -> list[str]:
+def _wrong_answers(server: Server, tries: list[Try]) -> list[str]:
     """Return what was not refused as it should be."""
     return [f"{one.what}: {status}" for one in tries if (status := run(_status(server, one))) not in one.refusals]
 

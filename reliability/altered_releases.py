@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.codes import BEFORE, Code, both
 from reliability.world import World
 
@@ -59,15 +59,15 @@ for folder in map(Path, json.loads(sys.argv[1])):
 """
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Change one array after another."""
     all_changes = [(name, change) for name in _ARRAYS for change in _CHANGES]
     possible = [(name, change) for name, change in all_changes if change != "reversed" or name.endswith("_offset")]
-    changes = possible[: scaled(len(possible), scale, 12)]
+    changes = possible[: at_scale(len(possible), scale, 12)]
     now, before = both(folder, lambda code: _attack(code, changes), progress)
     said = f"of {len(changes)} changes, opened with other answers, or failed"
     bad, bad_before = (one["changed"] + one["failed"] for one in (now, before))
-    return Found([at_most(0, said, bad, BEFORE, bad_before)], {"now": dict(now), "before": dict(before)})
+    return TrialResult([at_most(0, said, bad, BEFORE, bad_before)], {"now": dict(now), "before": dict(before)})
 
 
 def _attack(code: Code, changes: list[tuple[str, str]]) -> Counter[str]:
@@ -78,7 +78,7 @@ def _attack(code: Code, changes: list[tuple[str, str]]) -> Counter[str]:
         shutil.copytree(release, changed)
         file = changed / f"{name}.npy"
         array = np.load(file)
-        other = _changed(array, change)
+        other = _change(array, change)
         if other.shape == array.shape and np.array_equal(other, array):
             continue  # equal already
         np.save(file, other)
@@ -88,7 +88,7 @@ def _attack(code: Code, changes: list[tuple[str, str]]) -> Counter[str]:
     return Counter({"changed": 0, "failed": 0}) + Counter(outcomes[1:])
 
 
-def _changed(array: np.ndarray[Any, Any], change: str) -> np.ndarray[Any, Any]:
+def _change(array: np.ndarray[Any, Any], change: str) -> np.ndarray[Any, Any]:
     if change == "reversed":
         return array[::-1].copy()
     if change == "cut":

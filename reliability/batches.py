@@ -11,10 +11,10 @@ from typing import Any
 from benchmarks.process import memory_field_mib
 
 from multitudes.progress import Progress
-from reliability.claims import Found, scaled
+from reliability.claims import TrialResult, at_scale
 from reliability.codes import Code, compare
 from reliability.connection import deaf_socket, post, run
-from reliability.load import open_loop, percentile_s, recommend
+from reliability.load import open_loop, percentile_ms, recommend
 from reliability.server import Server
 from reliability.world import World
 
@@ -22,14 +22,14 @@ _WORLD, _RATE, _PATIENCE_S = World(items=20_000, users=300), 10.0, 10.0
 _MIB = 150  # what 25 answers of the largest batch that is taken may hold
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Ask for batches and read nothing, and ask beside them for single users."""
-    connections, seconds = scaled(25, scale, 3), max(5.0, 10 * scale)
+    connections, seconds = at_scale(25, scale, 3), max(5.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
         with code.serving({"deadlines": {"batch_ms": 60_000}}) as server:
-            return run(_asked(server, connections, seconds))
+            return run(_measure(server, connections, seconds))
 
     most = {
         "mib": (_MIB * connections / 25, f"MiB that {connections} unread batches hold"),
@@ -38,7 +38,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     return compare(folder, attack, progress, most, seconds=seconds)
 
 
-async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
+async def _measure(server: Server, connections: int, seconds: float) -> dict[str, Any]:
     alone = await open_loop(server.port, _RATE, 2.0, recommend(_WORLD.users, 20), _PATIENCE_S)
     mib = memory_field_mib("VmRSS", server.process.pid)
     deaf = [_deaf(server.port) for _ in range(connections)]
@@ -46,8 +46,7 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
     grown = memory_field_mib("VmRSS", server.process.pid) - mib
     for one in deaf:
         one.close()
-    p99_ms = [round(1e3 * percentile_s(some, 99), 1) for some in (alone, made)]
-    return {"mib": round(grown, 1), "p99_alone_ms": p99_ms[0], "p99_ms": p99_ms[1]}
+    return {"mib": round(grown, 1), "p99_alone_ms": percentile_ms(alone, 99), "p99_ms": percentile_ms(made, 99)}
 
 
 def _deaf(port: int) -> socket.socket:

@@ -26,7 +26,7 @@ class SkippedError(Exception):
     """A trial cannot be made here; the message says why."""
 
 
-class Found(NamedTuple):
+class TrialResult(NamedTuple):
     """The outcome of a trial."""
 
     claims: list[Claim]
@@ -47,6 +47,6 @@ def at_least(least: float, text: str, found: float, control: str, control_found:
     return Claim(text, f"≥ {least:g}", found, found >= least, control, control_found, control_found >= least)
 
 
-def scaled(full: int, scale: float, least: int = 1) -> int:
+def at_scale(full: int, scale: float, least: int = 1) -> int:
     """Return a number of the full size at another scale."""
     return max(least, round(full * scale))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from benchmarks.machine import ROOT
 
 from multitudes.progress import Progress
-from reliability.claims import Found, SkippedError, at_most
+from reliability.claims import SkippedError, TrialResult, at_most
 from reliability.server import MAIN, Server, Settings, serving
 from reliability.world import World
 
@@ -43,6 +43,7 @@ read = getattr(manifest, "read_manifest", None) or manifest.read
 (getattr(manifest, "write_manifest", None) or manifest.write)(folder, read(folder))
 """
 Outcome = TypeVar("Outcome")
+Trial = Callable[[float, Path, Progress], TrialResult]  # with its scale and its folder
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def compare(
     progress: Progress,
     most: Mapping[str, tuple[float, str]],
     **figures: object,
-) -> Found:
+) -> TrialResult:
     """Make an attack on the code now and on the code before, and claim how large its figures are.
 
     Args:
@@ -142,13 +143,13 @@ def compare(
     """
     now, before = both(folder, attack, progress)
     claims = [at_most(bound, text, now[name], BEFORE, before[name]) for name, (bound, text) in most.items()]
-    return Found(claims, {**figures, "now": now, "before": before})
+    return TrialResult(claims, {**figures, "now": now, "before": before})
 
 
-def without_effect(attack: Callable[[Code], dict[str, Any]], **claims: str) -> Callable[[float, Path, Progress], Found]:
+def without_effect(attack: Callable[[Code], dict[str, Any]], **claims: str) -> Trial:
     """Return a trial that claims that these figures of an attack are 0; it is the same at every scale."""
 
-    def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
         del scale
         return compare(folder, attack, progress, {name: (0, text) for name, text in claims.items()})
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
-_MADE: set["Connection"] = set()  # in this run
+_CONNECTIONS: set["Connection"] = set()  # in this run
 
 
 class Answer(NamedTuple):
@@ -24,7 +24,7 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        _MADE.add(self)
+        _CONNECTIONS.add(self)
 
     @classmethod
     async def to(cls, port: int, source: str = "127.0.0.1") -> "Connection":
@@ -76,7 +76,7 @@ class Connection:
         """Close it."""
         self._writer.close()
 
-    async def closed(self) -> None:
+    async def wait_closed(self) -> None:
         """Close it, and return when it is."""
         self.close()
         with suppress(OSError):
@@ -104,8 +104,8 @@ def run(made: Coroutine[Any, Any, T]) -> T:
         try:
             return await made
         finally:
-            while _MADE:
-                await _MADE.pop().closed()
+            while _CONNECTIONS:
+                await _CONNECTIONS.pop().wait_closed()
 
     return asyncio.run(running())
 

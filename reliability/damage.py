@@ -20,7 +20,7 @@ from multitudes.progress import Progress
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.seeding import generator
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.world import World, publish_world
 
 Outcome = Literal["refused", "unchanged", "changed", "failed"]
@@ -35,44 +35,44 @@ class Damage(NamedTuple):
     do: Callable[[bytes, np.random.Generator, Sequence[Path]], bytes]
 
 
-def turned(content: bytes, draw: np.random.Generator, others: Sequence[Path]) -> bytes:
+def turn_bit(content: bytes, draw: np.random.Generator, others: Sequence[Path]) -> bytes:
     """Turn one bit."""
     del others
     place = int(draw.integers(len(content)))
     return content[:place] + bytes([content[place] ^ (1 << int(draw.integers(8)))]) + content[place + 1 :]
 
 
-def cut(content: bytes, draw: np.random.Generator, others: Sequence[Path]) -> bytes:
+def cut_end(content: bytes, draw: np.random.Generator, others: Sequence[Path]) -> bytes:
     """Cut off the end."""
     del others
     return content[: int(draw.integers(len(content)))]
 
 
-def swapped(content: bytes, draw: np.random.Generator, others: Sequence[Path]) -> bytes:
+def swap_file(content: bytes, draw: np.random.Generator, others: Sequence[Path]) -> bytes:
     """Take another file in its place."""
     found = (others[place].read_bytes() for place in draw.permutation(len(others)))
     different: bytes = next(other for other in found if other != content)
     return different
 
 
-_DAMAGES = (Damage("bit turned", turned), Damage("end cut off", cut), Damage("another file", swapped))
+_DAMAGES = (Damage("bit turned", turn_bit), Damage("end cut off", cut_end), Damage("another file", swap_file))
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Damage one file after another, open the release, and mend it."""
-    world, times = World(items=100, users=20, topics=4, width=8), scaled(2_000, scale, 30)
+    world, times = World(items=100, users=20, topics=4, width=8), at_scale(2_000, scale, 30)
     release = folder / "releases" / "versions" / publish_world(folder / "releases", world=world)
-    checked = _damaged(release, times, progress, check=True)
-    unchecked = _damaged(release, max(200, times // 10), progress, check=False)
+    checked = _damage_files(release, times, progress, check=True)
+    unchecked = _damage_files(release, max(200, times // 10), progress, check=False)
     said = "opened without checksums"
     harm, harm_unchecked = (sum(_harmful(one).values()) / sum(one.values()) for one in (checked, unchecked))
-    return Found(
+    return TrialResult(
         [at_most(0, "share of damages that change an answer or make it fail", harm, said, harm_unchecked)],
         {"damages": times, "files": len(_files(release)), "outcomes": _table(checked), "control": _table(unchecked)},
     )
 
 
-def _damaged(release: Path, times: int, progress: Progress, *, check: bool) -> Counter[tuple[str, Outcome]]:
+def _damage_files(release: Path, times: int, progress: Progress, *, check: bool) -> Counter[tuple[str, Outcome]]:
     """Damage every file in turn; each fourth time one of those that say what the others are."""
     files, expected = _files(release), _answers(release)
     said = [file for file in files if file.suffix == ".json"]
@@ -82,7 +82,7 @@ def _damaged(release: Path, times: int, progress: Progress, *, check: bool) -> C
         file = said[number // 12 % len(said)] if number % 4 == 0 else files[number % len(files)]
         whole = file.read_bytes()
         file.write_bytes(damage.do(whole, draw, [other for other in files if other != file]))
-        with nullcontext() if check else _unchecked():
+        with nullcontext() if check else _without_checks():
             outcome = _outcome(release, expected)
         outcomes[damage.name, outcome] += 1
         if check and outcome not in _HARMLESS:
@@ -110,7 +110,7 @@ def _answers(release: Path) -> Answers:
 
 
 @contextmanager
-def _unchecked() -> Iterator[None]:
+def _without_checks() -> Iterator[None]:
     """Open files without looking at their checksums."""
     with patch("multitudes.index.files.verify"):
         yield

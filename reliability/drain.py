@@ -15,7 +15,7 @@ from typing import NamedTuple
 import polars as pl
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.connection import Connection, post, run
 from reliability.server import UNHURRIED, Server, serving
 from reliability.world import World, publish_world
@@ -34,21 +34,21 @@ class Ended(NamedTuple):
     asked: int
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """End the service again and again, and the control."""
-    rounds = scaled(20, scale, 1)
+    rounds = at_scale(20, scale, 1)
     publish_world(folder / "releases", world=World(items=200, users=_USERS))
     ended = []
     for turn in range(rounds):
-        ended.append(_ended(folder, "service", f"r{turn}", signal.SIGTERM))
+        ended.append(_serve_and_end(folder, "service", f"r{turn}", signal.SIGTERM))
         progress(turn + 1, rounds, f"{sum(one.lost for one in ended)} lost")
-    control = _ended(folder, "control", "c", signal.SIGKILL)
-    served, served_control = _logged(folder / "service"), _logged(folder / "control")
+    control = _serve_and_end(folder, "control", "c", signal.SIGKILL)
+    served, served_control = _logged_requests(folder / "service"), _logged_requests(folder / "control")
     answered = {name for one in ended for name in one.answered}
     unheard = len(served - answered)  # accepted, answered, and written down; but whoever asked heard nothing
     lost = sum(one.lost for one in ended) + unheard
     said = "ended at once"
-    return Found(
+    return TrialResult(
         [
             at_most(0, "accepted requests without an answer", lost, said, control.lost),
             at_most(
@@ -69,12 +69,12 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     )
 
 
-def _ended(folder: Path, where: str, name: str, sent: signal.Signals) -> Ended:
+def _serve_and_end(folder: Path, where: str, name: str, sent: signal.Signals) -> Ended:
     with serving(folder / "releases", folder / where, UNHURRIED) as server:
-        return run(_asked(server, name, sent))
+        return run(_end_under_load(server, name, sent))
 
 
-async def _asked(server: Server, name: str, sent: signal.Signals) -> Ended:
+async def _end_under_load(server: Server, name: str, sent: signal.Signals) -> Ended:
     """Send halves, let clients ask, end the service, and send the other halves."""
     answered, asked = set[str](), count()
     over = asyncio.Event()
@@ -124,7 +124,7 @@ def _request(name: str) -> bytes:
     return post("/v1/recommend", body)
 
 
-def _logged(folder: Path) -> set[str]:
+def _logged_requests(folder: Path) -> set[str]:
     """Return the names of the requests in the segments of the log."""
     segments = list((folder / "logs" / "served").glob("*.parquet"))
     return set(pl.read_parquet(segments)["request_id"]) if segments else set()

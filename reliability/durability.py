@@ -15,7 +15,7 @@ from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import IdTypes
 from multitudes.progress import Progress
 from multitudes.state.sqlite import SQLiteStateStore
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.connection import Connection, post, run
 from reliability.naive import naive
 from reliability.server import Server, serving
@@ -24,19 +24,19 @@ from reliability.world import FIRST_ITEM, World, publish_world
 _USERS, _CLIENTS, _TOGETHER = 500, 4, 5
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Kill the service, and the control, until as many events as wanted were acknowledged."""
-    events, kills = scaled(10_000, scale, 100), scaled(50, scale, 2)
+    events, kills = at_scale(10_000, scale, 100), at_scale(50, scale, 2)
     publish_world(folder / "releases", world=World(items=200, users=20))
     told: set[str] = set()
     for kill in range(kills):
-        told |= _killed(serving(folder / "releases", folder / "service"), events // kills, f"r{kill}")
+        told |= _kill_midway(serving(folder / "releases", folder / "service"), events // kills, f"r{kill}")
         progress(kill + 1, kills, f"{len(told):,} events acknowledged")
     in_state, in_log = told & _in_state(folder / "service"), told & _in_log(folder / "service")
-    told_control = _killed(naive("forgetful", folder / "control"), events // kills, "c")
+    told_control = _kill_midway(naive("forgetful", folder / "control"), events // kills, "c")
     lost = told_control - set((folder / "control" / "events").read_text(encoding="utf-8").split())
     said = "a service that keeps them in a buffer"
-    return Found(
+    return TrialResult(
         [
             at_most(0, "acknowledged events not in the user states", len(told - in_state), said, len(lost)),
             at_most(0, "acknowledged events not in the log", len(told - in_log), said, len(lost)),
@@ -45,15 +45,15 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     )
 
 
-def _killed(starting: AbstractContextManager[Server], events: int, name: str) -> set[str]:
+def _kill_midway(starting: AbstractContextManager[Server], events: int, name: str) -> set[str]:
     """Send events until so many are acknowledged, then kill the service; return the names of all that were."""
     with starting as server:
-        told = run(_told(server, events, name))
+        told = run(_acknowledged_events(server, events, name))
         server.process.wait()
     return told
 
 
-async def _told(server: Server, events: int, name: str) -> set[str]:
+async def _acknowledged_events(server: Server, events: int, name: str) -> set[str]:
     told, numbers = set[str](), count()
 
     async def client() -> None:

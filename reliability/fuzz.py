@@ -49,7 +49,7 @@ from multitudes.service.settings import load_settings
 from multitudes.service.startup import open_dependencies
 from multitudes.service.unsent_answers import UnsentAnswers
 from reliability import SEED
-from reliability.claims import Found, at_most
+from reliability.claims import TrialResult, at_most
 from reliability.server import UNHURRIED
 
 CORPUS = ROOT / "reliability" / "corpus"
@@ -81,7 +81,7 @@ Target = Iterator[tuple[Check, list[bytes]]]  # with inputs beside those of the 
 
 
 @st.composite
-def _changed(draw: st.DrawFn, inputs: list[bytes]) -> bytes:
+def _changes(draw: st.DrawFn, inputs: list[bytes]) -> bytes:
     """Draw one of the inputs, with a few pieces in place of others."""
     data = draw(st.sampled_from(inputs))
     for _ in range(draw(st.integers(0, 5))):
@@ -230,7 +230,7 @@ _TARGETS: dict[str, Callable[[Path], AbstractContextManager[tuple[Check, list[by
 }
 
 
-def trial(scale: float, folder: Path, progress: Progress, seconds: float | None = None) -> Found:
+def trial(scale: float, folder: Path, progress: Progress, seconds: float | None = None) -> TrialResult:
     """Fuzz each target for a share of a minute, or of ``seconds`` with other changes each time."""
     seed = SEED if seconds is None else int(time.time())
     share_s = (seconds or _SECONDS * scale) / len(_TARGETS)
@@ -247,7 +247,7 @@ def trial(scale: float, folder: Path, progress: Progress, seconds: float | None 
     updates = [file.read_bytes() for file in (CORPUS / "delta_log").iterdir()]
     _, control = _fuzz(lambda data: _decode(memoryview(data)), updates, _SECONDS, SEED)
     text = f"failures other than one line, in {sum(tried.values()):,} inputs"
-    return Found([at_most(0, text, failed, "a reader that passes on what libraries raise", len(control))], tried)
+    return TrialResult([at_most(0, text, failed, "a reader that passes on what libraries raise", len(control))], tried)
 
 
 def _fuzz(check: Check, inputs: list[bytes], seconds: float, seed: int) -> tuple[int, list[bytes]]:
@@ -264,19 +264,19 @@ def _fuzz(check: Check, inputs: list[bytes], seconds: float, seed: int) -> tuple
             raise AssertionError(f"{data[:200]!r}: {type(error).__name__}: {error}") from error
 
     for data in inputs:
-        with _shown():
+        with _report_errors():
             once(data)
     every = list(hypothesis.HealthCheck)
     limits = hypothesis.settings(max_examples=_ROUND, database=None, deadline=None, suppress_health_check=every)
     while not failed and time.monotonic() < end_s:
         seed += 1
-        with _shown():
-            hypothesis.seed(seed)(limits(hypothesis.given(_changed(inputs))(once)))()
+        with _report_errors():
+            hypothesis.seed(seed)(limits(hypothesis.given(_changes(inputs))(once)))()
     return tried, failed
 
 
 @contextmanager
-def _shown() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     """Print an error and go on; without the journal, in which what is set aside is a line each time."""
     logging.disable()
     try:

@@ -22,7 +22,7 @@ _AT_ONCE = 50  # cases of one operation, right or wrong ones, before the next ha
 _FIRST = 3  # wrong answers that are kept, to be looked at
 
 
-def tried(description: dict[str, Any], url: str, cases: int, progress: Progress) -> Counter[str]:
+def send_requests(description: dict[str, Any], url: str, cases: int, progress: Progress) -> Counter[str]:
     """Send so many requests; return how many failed, how many answers were not as described, and all by status."""
     outcomes = Counter[str]()
     with requests.Session() as session:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.connection import Connection, run
-from reliability.load import open_loop, percentile_s, recommend, running
+from reliability.load import open_loop, percentile_ms, recommend, running
 from reliability.naive import naive
 from reliability.server import Server, serving
 from reliability.world import World, publish_world
@@ -23,32 +23,32 @@ _RATE, _USERS, _DRIP_S = 10.0, 50, 2.0
 _FILES = 4_096
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Ask without and with half-open clients, and the control with them."""
-    half_open, seconds = scaled(1_000, scale, 50), max(1.0, 15 * scale)
+    half_open, seconds = at_scale(1_000, scale, 50), max(1.0, 15 * scale)
     _allow_files(_FILES)
     publish_world(folder / "releases", world=World(items=200, users=_USERS))
     progress(0, 3, "alone")
     with serving(folder / "releases", folder / "service") as server:
-        alone = run(_asked(server, 0, seconds))
+        alone = run(_measure(server, 0, seconds))
         progress(1, 3, f"beside {half_open:,} half-open clients")
-        beside = run(_asked(server, half_open, seconds))
+        beside = run(_measure(server, half_open, seconds))
     progress(2, 3, "control")
     with naive("plain", folder / "control") as server:
-        control = run(_asked(server, half_open, min(seconds, 3.0)))
+        control = run(_measure(server, half_open, min(seconds, 3.0)))
     said = "a thread for each connection"
-    return Found(
+    return TrialResult(
         [at_most(0, "share of others not answered in time", beside["late"], said, control["late"])],
         {"half_open": half_open, "seconds": seconds, "alone": alone, "beside": beside, "control": control},
     )
 
 
-async def _asked(server: Server, half_open: int, seconds: float) -> dict[str, Any]:
+async def _measure(server: Server, half_open: int, seconds: float) -> dict[str, Any]:
     async with _dripping(server.port, half_open):
         asked = recommend(_USERS, 20, DEADLINE_S)
         made = await open_loop(server.port, _RATE, seconds, asked, 4 * DEADLINE_S)
     late = sum(not one.within(DEADLINE_S) for one in made) / len(made)
-    return {"requests": len(made), "late": late, "p99_ms": round(1e3 * percentile_s(made, 99), 1)}
+    return {"requests": len(made), "late": late, "p99_ms": percentile_ms(made, 99)}
 
 
 @asynccontextmanager

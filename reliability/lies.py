@@ -12,7 +12,7 @@ from benchmarks.process import peak_mib
 from tests.state.lying_redis import Lie, always, dripping, endless, honest, lying_server
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_least, at_most
+from reliability.claims import TrialResult, at_least, at_most
 from reliability.codes import Code, both
 from reliability.connection import Connection, request, run
 from reliability.load import Outcome, open_loop, recommend
@@ -27,13 +27,13 @@ _STATELESS = "the store of user states"  # how the reason of an answer without u
 _SETTLED_S = 3.0  # after which the service has tried the store again
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Let the store lie in three ways."""
     seconds = max(3.0, 8 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
-        found = {name: _lied_to(code, lie, seconds) for name, lie in _LIES.items()}
+        found = {name: _measure_lie(code, lie, seconds) for name, lie in _LIES.items()}
         return {
             "late": max(one["late"] for one in found.values()),
             "with_state": min(one["with_state"] for one in found.values()),
@@ -48,10 +48,10 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         at_most(128, "memory that a lie costs, MiB", now["grown_mib"], _CONTROL, before["grown_mib"]),
         at_most(0, "erasures acknowledged that no store has made", now["erased"], _CONTROL, before["erased"]),
     ]
-    return Found(claims, {"seconds": seconds, "now": now, "before": before})
+    return TrialResult(claims, {"seconds": seconds, "now": now, "before": before})
 
 
-def _lied_to(code: Code, lie: Lie, seconds: float) -> dict[str, Any]:
+def _measure_lie(code: Code, lie: Lie, seconds: float) -> dict[str, Any]:
     """Serve before a store that is honest, lies, and is honest again."""
     lies = False
 
@@ -59,13 +59,13 @@ def _lied_to(code: Code, lie: Lie, seconds: float) -> dict[str, Any]:
         return lie(command) if lies else honest(command)
 
     with lying_server(answer) as port, code.serving({"state": {"store": f"redis://127.0.0.1:{port}"}}) as server:
-        _asked(server, 1.0)
+        _load(server, 1.0)
         grown_mib, lies = -peak_mib(server.process.pid), True
-        during = _asked(server, seconds)
+        during = _load(server, seconds)
         erased = run(_erase(server))
         grown_mib, lies = grown_mib + peak_mib(server.process.pid), False
-        _asked(server, _SETTLED_S)
-        after = _asked(server, 1.0)
+        _load(server, _SETTLED_S)
+        after = _load(server, 1.0)
     return {
         "late": sum(not one.within(_DEADLINE_S) for one in during) / len(during),
         "with_state": sum(one.status == 200 and not one.reason.startswith(_STATELESS) for one in after) / len(after),
@@ -74,7 +74,7 @@ def _lied_to(code: Code, lie: Lie, seconds: float) -> dict[str, Any]:
     }
 
 
-def _asked(server: Server, seconds: float) -> list[Outcome]:
+def _load(server: Server, seconds: float) -> list[Outcome]:
     return run(open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20, _DEADLINE_S), 4 * _DEADLINE_S))
 
 

@@ -77,7 +77,7 @@ class Caller:
                 connection.close()
             return Outcome(due_s, self.now_s() - due_s, NO_ANSWER, reason=type(error).__name__)
         self._idle.append(connection)
-        degraded, reason = _degraded(answer.body)
+        degraded, reason = _read_degraded(answer.body)
         seconds = self.now_s() - due_s
         return Outcome(due_s, seconds, answer.status, degraded, reason, retry_after_s=answer.retry_after_s)
 
@@ -138,13 +138,13 @@ async def returning_clients(
     return caller.outcomes
 
 
-def percentile_s(outcomes: Sequence[Outcome], percent: float) -> float:
-    """Return a percentile of the seconds of what was answered with 200; of all patience, where nothing was."""
+def percentile_ms(outcomes: Sequence[Outcome], percent: float) -> float:
+    """Return a percentile of the milliseconds of what was answered with 200; of all patience, where nothing was."""
     seconds = [outcome.seconds for outcome in outcomes if outcome.status == 200]
-    return float(np.percentile(seconds or [outcome.seconds for outcome in outcomes], percent))
+    return round(1e3 * float(np.percentile(seconds or [outcome.seconds for outcome in outcomes], percent)), 1)
 
 
-def _degraded(body: bytes) -> tuple[bool, str]:
+def _read_degraded(body: bytes) -> tuple[bool, str]:
     """Read from the begin of an answer whether it is degraded, and why; reading all of it would cost too much."""
     head = body[:600]
     if b'"degraded":true' not in head:

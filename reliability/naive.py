@@ -13,7 +13,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any, TextIO
 
-from reliability.server import Server, started
+from reliability.server import Server, run_program
 
 _THREADS = 32
 
@@ -102,7 +102,7 @@ KINDS: dict[str, type[Plain]] = {"plain": Plain, "forgetful": Forgetful, "trusti
 def naive(kind: str, folder: Path) -> Iterator[Server]:
     """Run one of the kinds, until the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    with started([sys.executable, "-m", "reliability.naive", kind, str(folder)], folder) as process:
+    with run_program([sys.executable, "-m", "reliability.naive", kind, str(folder)], folder) as process:
         assert process.stdout is not None
         yield Server(process, int(process.stdout.readline().rpartition(":")[2]), folder)
 

@@ -16,10 +16,10 @@ from typing import Any
 from benchmarks.process import memory_field_mib
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_least, at_most
+from reliability.claims import TrialResult, at_least, at_most
 from reliability.codes import Code, both
 from reliability.connection import Connection, post, run
-from reliability.load import Outcome, open_loop, percentile_s, recommend, running
+from reliability.load import Outcome, open_loop, percentile_ms, recommend, running
 from reliability.server import Server
 from reliability.world import World
 
@@ -45,7 +45,7 @@ SQLiteStateStore.append = slow
 _ASK = post("/v1/recommend", {"user_id": 1, "n": 100})
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Write events, ask for batches, and ask from many addresses."""
     seconds = max(5.0, 10 * scale)
 
@@ -69,7 +69,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     claims = [at_most(bound, text, now[name], _CONTROL, before[name]) for name, (bound, text) in most.items()]
     text = f"beside {len(_ADDRESSES)} addresses, share of another's requests that are answered"
     claims.append(at_least(0.9, text, now["answered"], _CONTROL, before["answered"]))
-    return Found(claims, {"seconds": seconds, "now": now, "before": before})
+    return TrialResult(claims, {"seconds": seconds, "now": now, "before": before})
 
 
 async def _beside_events(server: Server, seconds: float) -> dict[str, Any]:
@@ -92,7 +92,7 @@ async def _beside_events(server: Server, seconds: float) -> dict[str, Any]:
         "events_lost": round(sum(one.status != 200 for one in events) / len(events), 3),
         "stateless": round(1 - with_state / len(made), 3),
         "events": _statuses(events),
-        "p99_ms_alone_events_single": [_p99_ms(some) for some in (alone, events, made)],
+        "p99_ms_alone_events_single": [percentile_ms(some, 99) for some in (alone, events, made)],
         "flood_of_events": dict(statuses),
     }
 
@@ -123,8 +123,8 @@ async def _beside_batches(server: Server, seconds: float) -> dict[str, Any]:
     return {
         "batch_mib": round(peak_mib - before_mib, 1),
         "batches_lost": round(1 - others["200"] / max(others.total(), 1), 3),
-        "own_p99_ms": _p99_ms(made),
-        "alone_p99_ms": _p99_ms(alone),
+        "own_p99_ms": percentile_ms(made, 99),
+        "alone_p99_ms": percentile_ms(alone, 99),
         "own": _statuses(made),
         "others_batches": dict(others),
         "flood_of_batches": dict(statuses),
@@ -171,10 +171,6 @@ async def _flood(
 
 def _statuses(made: Sequence[Outcome]) -> dict[str, int]:
     return dict(Counter(f"{one.status}{' degraded' * one.degraded}" for one in made))
-
-
-def _p99_ms(made: Sequence[Outcome]) -> float:
-    return round(1e3 * percentile_s(made, 99), 1)
 
 
 def _resident_mib(server: Server) -> float:

@@ -19,9 +19,9 @@ import numpy as np
 from benchmarks.process import cores_apart, cpu_s, pin_to_cores
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_least, at_most, scaled
+from reliability.claims import TrialResult, at_least, at_most, at_scale
 from reliability.connection import run
-from reliability.load import Outcome, closed_loop, open_loop, percentile_s, recommend, returning_clients
+from reliability.load import Outcome, closed_loop, open_loop, percentile_ms, recommend, returning_clients
 from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
 
@@ -47,11 +47,11 @@ class _Round(NamedTuple):
     cpu_s: dict[int, float]  # of the service, by load
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Measure capacity, and load the service and the control with multiples of it, in turn."""
-    world = World(items=scaled(20_000, scale, 200), users=scaled(2_000, scale, 50))
+    world = World(items=at_scale(20_000, scale, 200), users=at_scale(2_000, scale, 50))
     publish_world(folder / "releases", world=world)
-    seconds, count = max(1.0, 2.5 * scale), scaled(ROUNDS, scale, 2)
+    seconds, count = max(1.0, 2.5 * scale), at_scale(ROUNDS, scale, 2)
     with _apart(folder / "releases", folder / "service", {}) as server:
         _capacity(server.port, world, seconds)  # the first answers of a service are slow
         rounds = list[_Round]()
@@ -59,19 +59,19 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
             progress(number, count + 1, f"round {number + 1} of {count}")
             rounds.append(_round(server, world, seconds))
         capacity = float(np.mean([one.capacity for one in rounds]))
-        told = _told(server.port, world, capacity, 6 * seconds)
+        told = _load_by_returning_clients(server.port, world, capacity, 6 * seconds)
     progress(count, count + 1, "the control")
     with _apart(folder / "releases", folder / "control", _NO_DEADLINE, _LONG_QUEUE) as server:
-        control = _loaded(server.port, world, 2 * capacity, 2 * seconds, None)
+        control = _load(server.port, world, 2 * capacity, 2 * seconds, None)
     progress(count + 1, count + 1, "done")
-    return _found(rounds, capacity, told, control, seconds)
+    return _judge(rounds, capacity, told, control, seconds)
 
 
 def _round(server: Server, world: World, seconds: float) -> _Round:
     capacity, made, used_s = _capacity(server.port, world, seconds), dict[int, list[Outcome]](), dict[int, float]()
     for times in TIMES:
         before_s = cpu_s(server.process.pid)
-        made[times] = _loaded(server.port, world, times * capacity, seconds, DEADLINE_S)
+        made[times] = _load(server.port, world, times * capacity, seconds, DEADLINE_S)
         used_s[times] = cpu_s(server.process.pid) - before_s
     return _Round(capacity, made, used_s)
 
@@ -95,12 +95,12 @@ def _capacity(port: int, world: World, seconds: float) -> float:
     return len(counted) / (max(one.due_s + one.seconds for one in made) - warm_s)
 
 
-def _loaded(port: int, world: World, rate: float, seconds: float, deadline_s: float | None) -> list[Outcome]:
+def _load(port: int, world: World, rate: float, seconds: float, deadline_s: float | None) -> list[Outcome]:
     asked = recommend(world.users, _N, deadline_s)
     return run(open_loop(port, rate, seconds, asked, 4 * DEADLINE_S))
 
 
-def _told(port: int, world: World, capacity: float, seconds: float) -> dict[str, Any]:
+def _load_by_returning_clients(port: int, world: World, capacity: float, seconds: float) -> dict[str, Any]:
     """Return the figures of clients that come again when they are told, without the begin, when all come at once."""
     clients, asked = round(TIMES[-1] * capacity * PAUSE_S), recommend(world.users, _N, DEADLINE_S)
     made = run(returning_clients(port, clients, PAUSE_S, seconds, asked, 4 * DEADLINE_S))
@@ -113,8 +113,8 @@ def _figures(made: list[Outcome], seconds: float) -> dict[str, Any]:
         "asked_per_s": round(len(made) / seconds, 1),
         "in_time_per_s": round(len(good) / seconds, 1),
         "full_in_time_per_s": round(sum(not one.degraded for one in good) / seconds, 1),
-        "p50_ms": round(1e3 * percentile_s(made, 50), 1),
-        "p99_ms": round(1e3 * percentile_s(made, 99), 1),
+        "p50_ms": percentile_ms(made, 50),
+        "p99_ms": percentile_ms(made, 99),
         "caller_behind_p99_ms": round(1e3 * float(np.percentile([one.begun_s for one in made], 99)), 1),
         "statuses": dict(Counter(str(one.status) for one in made)),
         "degraded": dict(Counter(one.reason for one in made if one.degraded)),
@@ -130,9 +130,9 @@ def _costs_ms(rounds: Sequence[_Round]) -> tuple[float, float]:
     return 1e3 * float(answer_s), 1e3 * float(rejection_s)
 
 
-def _found(
+def _judge(
     rounds: Sequence[_Round], capacity: float, told: dict[str, Any], control: list[Outcome], seconds: float
-) -> Found:
+) -> TrialResult:
     said = "the same at 2 ×, no deadlines"
     control_figures = _figures(control, 2 * seconds)
     control_share, late_ms = control_figures["in_time_per_s"] / capacity, control_figures["p99_ms"]
@@ -161,7 +161,7 @@ def _found(
         ),
     ]
     answer_ms, rejection_ms = _costs_ms(rounds)
-    return Found(
+    return TrialResult(
         claims,
         {
             "capacity_per_s": [round(one.capacity, 1) for one in rounds],

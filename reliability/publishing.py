@@ -8,12 +8,12 @@ from pathlib import Path
 from tests.release.killed import torn_releases
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Kill publishers at random moments."""
-    kills, together = scaled(300, scale, 4), 50
+    kills, together = at_scale(300, scale, 4), 50
     torn = done = 0
     while done < kills:
         some = min(together, kills - done)
@@ -22,7 +22,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         progress(done, kills, f"{torn} torn")
     control_kills = max(15, kills // 20)
     control = torn_releases(folder / "naive", "publish_naively", control_kills)
-    return Found(
+    return TrialResult(
         [at_most(0, "torn releases", torn, f"written in place, {control_kills} kills", control)],
         {"kills": kills},
     )

@@ -13,7 +13,7 @@ from subprocess import run as run_command
 from multitudes.atomic import write_text
 from multitudes.progress import Progress
 from multitudes.service.api_keys import make_key
-from reliability.claims import Found, SkippedError, at_most
+from reliability.claims import SkippedError, TrialResult, at_most
 from reliability.requests_in_turn import ask
 from reliability.server import Server, serving
 from reliability.world import World, publish_world
@@ -22,7 +22,7 @@ _SECONDS = 2.0
 _MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Revoke keys in both recipes; it is the same at every scale."""
     del scale
     if run_command(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
@@ -33,7 +33,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     progress(1, 2, "the file is mounted")
     with_file = _attack(folder, "file")
     said = "the recipe before mounts the file"
-    return Found(
+    return TrialResult(
         [at_most(0, f"revoked keys that still open after {_SECONDS:g} s", with_folder, said, with_file)],
         {"mounted_folder": with_folder, "mounted_file": with_file},
     )

@@ -71,7 +71,7 @@ def serving(
     python = [*launcher, sys.executable, "-c", f"{before}\n{MAIN}"]
     command = [*python, "serve", str(releases), "--port", "0", "--workers", str(workers)]
     command += ["--config", str(folder / "serve.toml")]
-    with started(command, folder, environment) as process:
+    with run_program(command, folder, environment) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -80,7 +80,7 @@ def serving(
 
 
 @contextmanager
-def started(
+def run_program(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run a program until the end of the block, whatever happens in it; its stderr goes to ``folder/journal``."""

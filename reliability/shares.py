@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_least
+from reliability.claims import TrialResult, at_least
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import Connection, post, run
 from reliability.server import Server
@@ -23,24 +23,24 @@ _USUAL = post("/v1/recommend", _BODY)
 _CONNECTIONS, _PAUSE_S, _WARM_S = 192, 0.05, 3.0
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Ask with many connections and with one."""
     seconds = max(5.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
         with code.serving({"deadlines": {"default_ms": 500}}) as server:
-            return run(_asked(server, seconds))
+            return run(_count_answers(server, seconds))
 
     now, before = both(folder, attack, progress)
     share, share_before = (one["modest"].get("200", 0) / max(sum(one["modest"].values()), 1) for one in (now, before))
-    return Found(
+    return TrialResult(
         [at_least(0.9, "share of the modest client's requests that are answered", share, BEFORE, share_before)],
         {"connections": _CONNECTIONS, "seconds": seconds, "now": now, "before": before},
     )
 
 
-async def _asked(server: Server, seconds: float) -> dict[str, Any]:
+async def _count_answers(server: Server, seconds: float) -> dict[str, Any]:
     clock = asyncio.get_running_loop()
     begin_s = clock.time() + _WARM_S
     counts = {"greedy": Counter[str](), "modest": Counter[str]()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most
+from reliability.claims import TrialResult, at_most
 from reliability.codes import Code, both
 from reliability.connection import Connection, post, request, run
 from reliability.server import UNHURRIED
@@ -62,18 +62,18 @@ _ASKING = (
 )
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Send each kind of request, and look which inner ones were run; it is the same at every scale."""
     del scale
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
         with code.serving(UNHURRIED) as server:
-            return run(_sent(server.port))
+            return run(_send_all(server.port))
 
     now, before = both(folder, attack, progress, _COMMIT)
     claim = at_most(0, f"of {now['sent']} inner requests, run", now["run"], _CONTROL, before["run"])
-    return Found([claim], {"now": now, "before": before})
+    return TrialResult([claim], {"now": now, "before": before})
 
 
 def _cases(head: bytes, inner: bytes) -> Iterator[list[bytes]]:
@@ -95,7 +95,7 @@ def _event(user: int) -> bytes:
     return post("/v1/events", {"events": [{"event_id": "inner", "user_id": user, "item_id": FIRST_ITEM}]})
 
 
-async def _sent(port: int) -> dict[str, Any]:
+async def _send_all(port: int) -> dict[str, Any]:
     """Send all, each with an event of a user of its own; that of the first user is sent as it should be."""
     user, statuses, at_once = 1, Counter[str](), asyncio.Semaphore(_AT_ONCE)
 

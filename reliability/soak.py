@@ -22,7 +22,7 @@ import polars as pl
 from benchmarks.process import kept_mib, open_files
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.connection import post, request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
 from reliability.server import MAIN, Server, Settings, serving
@@ -68,9 +68,9 @@ class Soaked(NamedTuple):
     statuses: dict[str, int]
 
 
-def trial(scale: float, folder: Path, progress: Progress, seconds: float | None = None) -> Found:
+def trial(scale: float, folder: Path, progress: Progress, seconds: float | None = None) -> TrialResult:
     """Load the service for long, and the control for a while; ``seconds``: in place of those of the scale."""
-    world = World(items=scaled(20_000, scale, 200), users=scaled(2_000, scale, 50))
+    world = World(items=at_scale(20_000, scale, 200), users=at_scale(2_000, scale, 50))
     for number in range(2):
         publish_world(folder / "releases", number, world)
     seconds = seconds or max(3.0, SOAK_SECONDS * scale)
@@ -79,7 +79,7 @@ def trial(scale: float, folder: Path, progress: Progress, seconds: float | None 
     slope, slope_control = _slope(soaked.samples), _slope(control.samples)
     more, more_control = _more_files(soaked.samples), _more_files(control.samples)
     said = "the same service with a leak"
-    return Found(
+    return TrialResult(
         [
             at_most(1, "growth of memory, % in 10 min", slope, said, slope_control),
             at_most(_SPREAD, "growth of open files, connections apart", more, said, more_control),
@@ -96,10 +96,10 @@ def trial(scale: float, folder: Path, progress: Progress, seconds: float | None 
 
 def _soak(releases: Path, folder: Path, leak: str, world: World, seconds: float, progress: Progress) -> Soaked:
     with serving(releases, folder, _SETTINGS, before=leak) as server:
-        return run(_loaded(server, releases, world, seconds, progress))
+        return run(_load_and_sample(server, releases, world, seconds, progress))
 
 
-async def _loaded(server: Server, releases: Path, world: World, seconds: float, progress: Progress) -> Soaked:
+async def _load_and_sample(server: Server, releases: Path, world: World, seconds: float, progress: Progress) -> Soaked:
     probe_s, asked = min(10.0, seconds / 3), _requests(world)
     made = await closed_loop(server.port, _CLIENTS, lambda now_s: now_s < probe_s, asked, 60.0)
     capacity = sum(one.status == 200 for one in made) / probe_s
@@ -157,7 +157,7 @@ def _event(number: int, user: int) -> bytes:
     return post("/v1/events", {"events": [event]})
 
 
-def _judged(samples: list[Sample]) -> list[Sample]:
+def _after_warm_up(samples: list[Sample]) -> list[Sample]:
     return [one for one in samples if one.at_s >= _WARM * samples[-1].at_s]
 
 
@@ -171,7 +171,7 @@ class Stretch(NamedTuple):
 
 
 def _stretches(samples: list[Sample]) -> list[Stretch]:
-    judged = _judged(samples)
+    judged = _after_warm_up(samples)
     ends = np.linspace(0, len(judged), min(_STRETCHES, len(judged)) + 1).astype(int).tolist()
     return [_stretch(judged[begin:end]) for begin, end in pairwise(ends)]
 
@@ -193,6 +193,6 @@ def _slope(samples: list[Sample]) -> float:
 
 def _more_files(samples: list[Sample]) -> int:
     """Return by how much the open files grew: the least of the last fifth less that of the fifth after the begin."""
-    judged = [one.files for one in _judged(samples)]
+    judged = [one.files for one in _after_warm_up(samples)]
     fifth = max(1, len(judged) // 5)
     return min(judged[-fifth:]) - min(judged[:fifth])

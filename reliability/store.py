@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 from multitudes.progress import Progress
-from reliability.claims import Claim, Found, at_least, at_most, scaled
+from reliability.claims import Claim, TrialResult, at_least, at_most, at_scale
 from reliability.connection import run
-from reliability.load import Outcome, open_loop, percentile_s, recommend
+from reliability.load import Outcome, open_loop, percentile_ms, recommend
 from reliability.network import Cut, why_not
 from reliability.server import Settings, serving
 from reliability.world import World, publish_world
@@ -42,11 +42,11 @@ startup.GuardConfig = partial(startup.GuardConfig, threads=64, failures=1_000_00
 """
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Harm the store in three ways under a steady load."""
     if PROGRAM is None:
-        return Found([], {}, WHY_NOT)
-    world = World(items=scaled(20_000, scale, 200), users=scaled(2_000, scale, 50))
+        return TrialResult([], {}, WHY_NOT)
+    world = World(items=at_scale(20_000, scale, 200), users=at_scale(2_000, scale, 50))
     publish_world(folder / "releases", world=world)
     seconds, figures = max(2.0, 20 * scale), dict[str, Any]()
     with ExitStack() as stack:
@@ -54,18 +54,18 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         stack.callback(redis.kill)
         harms = [Harm("hangs", redis.pause, redis.resume), Harm("dies", redis.kill, redis.start)]
         guarded: Settings = {"state": {"store": redis.url}}
-        figures |= _harmed(folder, guarded, harms, world, seconds, progress)
+        figures |= _measure_harms(folder, guarded, harms, world, seconds, progress)
         control = _control(folder, redis, world, seconds)
     skipped = why_not()
     if not skipped:
         with Cut(folder) as cut:
-            figures |= _harmed(
+            figures |= _measure_harms(
                 folder, {"state": {"store": cut.url}}, [Harm("is cut off", cut.cut, cut.mend)], world, seconds, progress
             )
-    return Found(_claims(figures, control), figures | {"control": control}, skipped)
+    return TrialResult(_claims(figures, control), figures | {"control": control}, skipped)
 
 
-def _harmed(
+def _measure_harms(
     folder: Path, settings: Settings, harms: Sequence[Harm], world: World, seconds: float, progress: Progress
 ) -> dict[str, Any]:
     """Return what came of requests before, during and after each harm."""
@@ -73,12 +73,12 @@ def _harmed(
     with serving(folder / "releases", folder / "service", settings) as server:
         for done, harm in enumerate(harms):
             progress(done, len(harms), harm.name)
-            _recovered_s(server.port, world)
+            _wait_for_recovery(server.port, world)
             before = _load(server.port, world, seconds / 4, DEADLINE_S)
             harm.do()
             during = _load(server.port, world, seconds, DEADLINE_S)
             harm.undo()
-            recovered_s = _recovered_s(server.port, world)
+            recovered_s = _wait_for_recovery(server.port, world)
             after = _load(server.port, world, seconds / 4, DEADLINE_S)
             phases = {"before": _figures(before), "during": _figures(during), "after": _figures(after)}
             figures[harm.name] = {**phases, "recovered_s": recovered_s}
@@ -104,7 +104,7 @@ def _load(port: int, world: World, seconds: float, deadline_s: float | None) -> 
     return run(open_loop(port, _RATE, seconds, asked, 4 * DEADLINE_S))
 
 
-def _recovered_s(port: int, world: World) -> float:
+def _wait_for_recovery(port: int, world: World) -> float:
     """Wait until answers know the user states, but not for ever; return for how many seconds."""
     began = time.monotonic()
     while time.monotonic() - began < _RECOVERY_S:
@@ -120,7 +120,7 @@ def _figures(made: Sequence[Outcome]) -> dict[str, Any]:
         "late_or_failed": sum(not one.within(DEADLINE_S) for one in made),
         "unmarked": sum(one.status == 200 and not one.degraded for one in made),
         "with_state": sum(one.status == 200 and not one.reason.startswith(_STATELESS) for one in made),
-        "p99_ms": round(1e3 * percentile_s(made, 99), 1),
+        "p99_ms": percentile_ms(made, 99),
         "statuses": dict(Counter(str(one.status) for one in made)),
         "degraded": dict(Counter(one.reason for one in made if one.degraded)),
     }

@@ -25,7 +25,7 @@ from tests.release.small_release import endless_loop, put_before_vectors
 
 from multitudes.progress import Progress
 from multitudes.release.release import USER_TOWER
-from reliability.claims import Found, at_most
+from reliability.claims import TrialResult, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.requests_in_turn import ask
 from reliability.server import Server
@@ -36,7 +36,7 @@ _PATIENCE_S, _END_S, _POLL_S = 60.0, 30.0, 0.2
 _PIPE, _ROWS, _PIECE = "manifest.json", 1_000_000_000, 10_000_000
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Publish each, then a good one, and end the service."""
     del scale  # it is the same at every scale
     kinds: dict[str, Callable[[Path], None]] = {
@@ -48,10 +48,10 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     def attack(code: Code) -> dict[str, Any]:
         codes = [Code(code.root, code.folder / str(number), code.is_now) for number in range(len(kinds))]
         with ThreadPoolExecutor() as threads:  # most of the time they wait
-            return dict(zip(kinds, threads.map(_followed, codes, kinds.values()), strict=True))
+            return dict(zip(kinds, threads.map(_publish_harm, codes, kinds.values()), strict=True))
 
     now, before = both(folder, attack, progress)
-    return Found(
+    return TrialResult(
         [
             at_most(0, f"{what}, of 3", _count(now, key), BEFORE, _count(before, key))
             for what, key in (
@@ -67,7 +67,7 @@ def _count(found: dict[str, Any], key: str) -> int:
     return sum(one[key] for one in found.values())
 
 
-def _followed(code: Code, harm: Callable[[Path], None]) -> dict[str, Any]:
+def _publish_harm(code: Code, harm: Callable[[Path], None]) -> dict[str, Any]:
     code.folder.mkdir()
     code.publish(_WORLD)
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({_ADDRESSES}, {_ADDRESSES}))"
@@ -75,7 +75,7 @@ def _followed(code: Code, harm: Callable[[Path], None]) -> dict[str, Any]:
         code.run(_SWITCH, code.releases, _harmful(code, harm))
         time.sleep(_TRIAL_S / 2)
         code.publish(_WORLD, 2)
-        stuck = not _answered_by(server, "0003")
+        stuck = not _is_taken_up(server, "0003")
         died = server.process.poll() is not None
         try:
             server.process.send_signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ def _harmful(code: Code, harm: Callable[[Path], None]) -> str:
     return "0002"
 
 
-def _answered_by(server: Server, version: str) -> bool:
+def _is_taken_up(server: Server, version: str) -> bool:
     """Return whether the service takes up a release in time."""
     end_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < end_s and server.process.poll() is None:

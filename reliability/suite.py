@@ -12,7 +12,7 @@ from benchmarks.records import read_list, replace_record
 from benchmarks.timing import print_progress
 
 from reliability import SEED
-from reliability.claims import Found, SkippedError
+from reliability.claims import SkippedError, TrialResult
 
 # In the order in which an operator would ask.
 TRIALS: dict[str, str] = {
@@ -64,17 +64,17 @@ def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool, seconds
         record = kept[0] if kept and not again else None
         if record is None:
             print(f"{name}: begins", file=sys.stderr, flush=True)
-            record = made(name, scale, seconds if name in TIMED else None)
+            record = make_record(name, scale, seconds if name in TIMED else None)
             replace_record(out, record, lambda one: one["name"])
         shown &= report(record)
     return shown
 
 
-def made(name: str, scale: float, seconds: float | None = None) -> dict[str, Any]:
+def make_record(name: str, scale: float, seconds: float | None = None) -> dict[str, Any]:
     """Return the record of a trial."""
     circumstances = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-reliability-") as folder:
-        outcome = run_in_child(found, 1, name=name, scale=scale, folder=folder, seconds=seconds)
+        outcome = run_in_child(run_trial, 1, name=name, scale=scale, folder=folder, seconds=seconds)
     return {
         "name": name,
         "scale": scale,
@@ -85,13 +85,13 @@ def made(name: str, scale: float, seconds: float | None = None) -> dict[str, Any
     }
 
 
-def found(name: str, scale: float, folder: str, seconds: float | None = None) -> dict[str, Any]:
+def run_trial(name: str, scale: float, folder: str, seconds: float | None = None) -> dict[str, Any]:
     """Make a trial and return what it found, as JSON has it."""
     trial = import_module(f"reliability.{name}").trial
     try:
         outcome = trial(scale, Path(folder), print_progress(name), **({} if seconds is None else {"seconds": seconds}))
     except SkippedError as error:
-        outcome = Found([], {}, str(error))
+        outcome = TrialResult([], {}, str(error))
     claims = [{**claim._asdict(), "shown": claim.shown} for claim in outcome.claims]
     return {"claims": claims, "figures": outcome.figures, "skipped": outcome.skipped}
 

@@ -20,7 +20,7 @@ from multitudes.progress import Progress
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.connection import Connection, post, run
 from reliability.server import UNHURRIED, serving
 from reliability.world import World, publish_world
@@ -34,19 +34,19 @@ Scores = dict[Id, float]
 Expected = Mapping[tuple[str, int], Scores]  # by version and user
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Change between two releases, and hold every answer to the one that it names."""
-    world, swaps = World(items=scaled(5_000, scale, 200), users=_USERS), scaled(100, scale, 2)
+    world, swaps = World(items=at_scale(5_000, scale, 200), users=_USERS), at_scale(100, scale, 2)
     versions = [publish_world(folder / "releases", seed, world) for seed in (0, 1)]
     retrievers = {version: Retriever.open(folder / "releases" / "versions" / version) for version in versions}
     expected = {(v, user): _scores(r, user) for v, r in retrievers.items() for user in range(1, _USERS + 1)}
-    seen = run(_swapped(folder / "releases", folder / "service", versions, swaps, expected, progress))
-    seldom = run(_swapped(folder / "releases", folder / "seldom", versions, 2, expected, progress, _SELDOM))
+    seen = run(_swap_releases(folder / "releases", folder / "service", versions, swaps, expected, progress))
+    seldom = run(_swap_releases(folder / "releases", folder / "seldom", versions, 2, expected, progress, _SELDOM))
     first, second = retrievers.values()
     joined = Retriever(replace(first.release, index=second.release.index), first.config)
-    control = sum(_mixed(_scores(joined, user), expected[versions[0], user]) for user in range(1, _USERS + 1))
+    control = sum(_is_mixed(_scores(joined, user), expected[versions[0], user]) for user in range(1, _USERS + 1))
     said = "the tower of one with the index of the other"
-    return Found(
+    return TrialResult(
         [
             at_most(0, "answers that failed", seen["failed"], "a service that stops for each release", seen["stopped"]),
             at_most(0, "answers that mix releases", seen["mixed"], said, control),
@@ -65,7 +65,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     )
 
 
-async def _swapped(
+async def _swap_releases(
     releases: Path,
     folder: Path,
     versions: list[str],
@@ -134,7 +134,7 @@ class Clients:
         self.answered += 1
         found = {one["item_id"]: float(one["score"]) for one in record["candidates"]}
         self.failed += record["degraded"]
-        self.mixed += _mixed(found, self._expected[record["release"], record["user_id"]])
+        self.mixed += _is_mixed(found, self._expected[record["release"], record["user_id"]])
         if record["release"] != self._version:
             self._version = record["release"]
             self._changed.set()
@@ -148,7 +148,7 @@ def _scores(retriever: Retriever, user: int) -> Scores:
     return {one.item_id: one.score for one in retriever.answer([Request(user_id=user, n=_N)])[0].candidates}
 
 
-def _mixed(found: Scores, expected: Scores) -> bool:
+def _is_mixed(found: Scores, expected: Scores) -> bool:
     """Tell whether an answer is another than expected, by more than the order of what is equal but for rounding."""
     both = found.keys() & expected.keys()
     return len(both) < 0.9 * len(expected) or any(abs(found[item] - expected[item]) > _CLOSE for item in both)

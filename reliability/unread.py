@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found
+from reliability.claims import TrialResult
 from reliability.codes import Code, compare
 from reliability.connection import deaf_socket, post, run
 from reliability.load import open_loop, recommend
@@ -26,14 +26,14 @@ _PATIENCE_S = 30.0  # until those who do not read are ended: after ten seconds i
 _REQUEST = post("/v1/recommend", {"user_id": 1, "n": 1_000})
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Let clients not read, and ask beside them."""
     connections, seconds = _CONNECTIONS, max(5.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
         with code.serving({"deadlines": {"default_ms": 1e3 * _DEADLINE_S}}) as server:
-            return run(_asked(server, connections, seconds))
+            return run(_measure(server, connections, seconds))
 
     most = {
         "unanswered": (0.05, "share of others without an answer"),
@@ -42,7 +42,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     return compare(folder, attack, progress, most, connections=connections, seconds=seconds)
 
 
-async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
+async def _measure(server: Server, connections: int, seconds: float) -> dict[str, Any]:
     deaf = [_deaf(server.port) for _ in range(connections)]
     await asyncio.sleep(1)
     feeding = asyncio.create_task(_feed(deaf))

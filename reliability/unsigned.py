@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.codes import Code, both
 from reliability.world import FIRST_ITEM, World
 
@@ -75,9 +75,9 @@ print(json.dumps(counts))
 """
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Change a tower after its check and add an unsigned item update, once for each copy of a release."""
-    tries = scaled(20, scale, 4)
+    tries = at_scale(20, scale, 4)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(World(items=200, users=20))
@@ -90,4 +90,4 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         at_most(0, f"of {tries} signed releases, served {text} that nobody signed", now[name], _CONTROL, before[name])
         for name, text in said.items()
     ]
-    return Found(claims, {"now": now, "before": before})
+    return TrialResult(claims, {"now": now, "before": before})

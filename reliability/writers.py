@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import TrialResult, at_most, at_scale
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import Connection, post, run
-from reliability.load import open_loop, percentile_s, recommend, running
+from reliability.load import open_loop, percentile_ms, recommend, running
 from reliability.server import Server
 from reliability.world import World
 
 _WORLD, _RATE, _PATIENCE_S = World(items=2_000, users=500), 20.0, 10.0
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
+def trial(scale: float, folder: Path, progress: Progress) -> TrialResult:
     """Write with all force, and ask beside it."""
-    writers, events, seconds = scaled(128, scale, 2), scaled(1_000, scale, 50), max(3.0, 10 * scale)
+    writers, events, seconds = at_scale(128, scale, 2), at_scale(1_000, scale, 50), max(3.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
         with code.serving() as server:
-            return run(_asked(server, writers, events, seconds))
+            return run(_measure(server, writers, events, seconds))
 
     now, before = both(folder, attack, progress)
-    return Found(
+    return TrialResult(
         [
             at_most(500, "p99 of recommendations beside the writers, ms", now["p99_ms"], BEFORE, before["p99_ms"]),
             at_most(0, "of the writers, told nothing", now["told"] == 0, BEFORE, before["told"] == 0),
@@ -36,7 +36,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     )
 
 
-async def _asked(server: Server, writers: int, events: int, seconds: float) -> dict[str, Any]:
+async def _measure(server: Server, writers: int, events: int, seconds: float) -> dict[str, Any]:
     numbers, statuses = count(), Counter[int]()
 
     async def write() -> None:
@@ -51,5 +51,8 @@ async def _asked(server: Server, writers: int, events: int, seconds: float) -> d
 
     async with running(*(write() for _ in range(writers))):
         made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
-    p99_ms = round(1e3 * percentile_s(made, 99), 1)
-    return {"p99_ms": p99_ms, "told": statuses[429], "bodies": {str(status): n for status, n in statuses.items()}}
+    return {
+        "p99_ms": percentile_ms(made, 99),
+        "told": statuses[429],
+        "bodies": {str(status): n for status, n in statuses.items()},
+    }

@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reliability.faults")
     parser.add_argument("cells", nargs="*", metavar="cell", help="such as 'Redis', 'Redis full' or 'Redis full stop'")
     given = tuple(parser.parse_args().cells)
-    known = {name for name, *_ in _kept()}  # is not replaced by why it cannot be tried here
+    known = {name for name, *_ in _kept_cells()}  # is not replaced by why it cannot be tried here
     places = [(name, *place) for name in HOW for place in product(HOW[name], MOMENTS)]
     wanted = [place for place in places if " ".join(place).startswith(given)] if given else places
     wanted = [place for place in wanted if given or not WHY_NOT_HERE.get(place[0]) or place[0] not in known]
@@ -53,26 +53,26 @@ def main() -> None:
         parser.error(f"no cell {given}; dependencies: {', '.join(HOW)}")
     context = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-faults-") as folder:
-        for cell in _tried(wanted, Path(folder)):
-            cells = _kept() | {(cell["dependency"], cell["fault"], cell["moment"]): cell}
+        for cell in _try_cells(wanted, Path(folder)):
+            cells = _kept_cells() | {(cell["dependency"], cell["fault"], cell["moment"]): cell}
             found = context.head(("multitudes", "uvicorn", "redis", "pymilvus"))
             cell["commit"] = found["versions"]["commit"]
-            found["cells"] = [cells.get(place) or _left_out(*place, _NOT_YET) for place in places]
+            found["cells"] = [cells.get(place) or _empty_cell(*place, _NOT_YET) for place in places]
             _RESULTS.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
             _PAGE.write_text(page(found), encoding="utf-8")
 
 
-def _left_out(name: str, fault: str, moment: str, why: str) -> dict[str, Any]:
+def _empty_cell(name: str, fault: str, moment: str, why: str) -> dict[str, Any]:
     return {"dependency": name, "fault": fault, "moment": moment, "left_out": why}
 
 
-def _kept() -> dict[tuple[str, ...], dict[str, Any]]:
+def _kept_cells() -> dict[tuple[str, ...], dict[str, Any]]:
     cells = json.loads(_RESULTS.read_text(encoding="utf-8"))["cells"] if _RESULTS.exists() else []
     tried = (cell for cell in cells if cell.get("left_out") != _NOT_YET)
     return {(cell["dependency"], cell["fault"], cell["moment"]): cell for cell in tried}
 
 
-def _tried(cells: list[tuple[str, str, str]], folder: Path) -> Iterator[dict[str, Any]]:
+def _try_cells(cells: list[tuple[str, str, str]], folder: Path) -> Iterator[dict[str, Any]]:
     _make_world(folder / "world")
     with ExitStack() as stack, ThreadPoolExecutor(4) as threads:  # most of the time they wait
         if any(name == "Milvus" for name, *_ in cells) and not WHY_NOT_HERE["Milvus"]:
@@ -90,7 +90,7 @@ def _cell(folder: Path, cell: tuple[str, str, str]) -> dict[str, Any]:
         why_not = "not possible: the service reads no object store"
     why_not = HOW[name][fault] if HOW[name][fault].startswith("not ") else why_not
     if why_not:
-        return _left_out(name, fault, moment, why_not)
+        return _empty_cell(name, fault, moment, why_not)
     place = folder / f"{name.replace(' ', '-')}-{fault.replace(' ', '-')}-{moment}"
     place.mkdir()
     try:

@@ -21,7 +21,7 @@ from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import IdTypes
 from reliability.faults.dependencies import Surroundings
 from reliability.requests_in_turn import Reply, ask, wait_until
-from reliability.server import MAIN, Server, started, toml
+from reliability.server import MAIN, Server, run_program, toml
 
 _ASKED, _SENT = 6, 4  # requests for candidates, and events, at a time
 _READY_S, _RECOVERY_S, _ANSWER_S, _END_S, _TAKE_UP_S = 120.0, 30.0, 5.0, 60.0, 90.0
@@ -103,7 +103,7 @@ class Cell:
         write_text(config, toml({**sections, "data": {"folder": str(self._data)}}))
         command = [sys.executable, "-c", MAIN, "serve", str(self._releases), "--port", "0", "--config", str(config)]
         command += ["--workers", str(self._in.workers)]
-        process = self._stack.enter_context(started(command, self._in.place, self._environment))
+        process = self._stack.enter_context(run_program(command, self._in.place, self._environment))
         self._in.pid = process.pid
         if fault:
             self._in.be(fault)
@@ -143,7 +143,7 @@ class Cell:
         events = [self._send(server, user) for user in self._users[:_SENT]]
         ready = [_try(server, "GET", "/readyz")]
         self.seen["said"] = next(filter(None, map(_reason, [*events, *answers, *ready])), "")
-        return f"recommend {_counted(answers)}; events {_counted(events)}; readyz {_counted(ready)}"
+        return f"recommend {_count_words(answers)}; events {_count_words(events)}; readyz {_count_words(ready)}"
 
     def _send(self, server: Server, user: int) -> Reply:
         name = f"e-{time.monotonic_ns()}"
@@ -207,7 +207,7 @@ def _reason(reply: Reply) -> str:
     return str(record.get("reason") or "")
 
 
-def _counted(replies: list[Reply]) -> str:
+def _count_words(replies: list[Reply]) -> str:
     words = Counter(
         f"{reply.status or 'no answer'}{', marked' * (reply.status == 200 and bool(_reason(reply)))}"
         for reply in replies

@@ -16,7 +16,7 @@ from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 from multitudes.atomic import write_text
 from reliability.faults.disk import SLOW_S as DISK_SLOW_S
-from reliability.faults.disk import mounted
+from reliability.faults.disk import mount_disk
 from reliability.faults.wire import SLOW_S, Wire
 from reliability.requests_in_turn import wait_until
 
@@ -113,7 +113,7 @@ def none(place: Path) -> Iterator[Surroundings]:
 def disk(place: Path) -> Iterator[Surroundings]:
     """Releases, logs and user states."""
     told, felt = place / "told", place / "told.felt"
-    with mounted(place / "real", place / "disk", told):
+    with mount_disk(place / "real", place / "disk", told):
         yield Surroundings(
             place,
             be=told.write_text,

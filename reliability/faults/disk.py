@@ -22,7 +22,7 @@ _FREE = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_files", "f_ffree", "f_
 
 
 @contextmanager
-def mounted(folder: Path, mount: Path, told: Path) -> Iterator[None]:
+def mount_disk(folder: Path, mount: Path, told: Path) -> Iterator[None]:
     """Mount a folder at another place until the end of the block; ``told`` holds the name of the fault, or nothing."""
     folder.mkdir()
     mount.mkdir()
@@ -44,7 +44,7 @@ def mounted(folder: Path, mount: Path, told: Path) -> Iterator[None]:
 def _serve(folder: str, mount: str, told: str) -> None:
     import mfusepy as fuse  # noqa: PLC0415 (an extra)
 
-    def harmed(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+    def with_fault(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
         def call(_: object, *given: Any) -> Any:  # noqa: ANN401
             fault = Path(told).read_text(encoding="utf-8")
             is_hit = {"gone": True, "full": name in _GROW, "slow": name in _REACH, "wrong": name == "read"}
@@ -84,7 +84,7 @@ def _serve(folder: str, mount: str, told: str) -> None:
         "chmod": lambda path, mode: os.chmod(folder + path, mode),
         "utimens": lambda path, times=None: os.utime(folder + path, ns=times),
     }
-    operations = type("Disk", (fuse.Operations,), {"use_ns": True} | {n: harmed(n, one) for n, one in does.items()})
+    operations = type("Disk", (fuse.Operations,), {"use_ns": True} | {n: with_fault(n, one) for n, one in does.items()})
     fuse.FUSE(operations(), mount, foreground=True)
 
 

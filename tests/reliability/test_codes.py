@@ -27,7 +27,7 @@ def test_an_attack_is_made_on_the_code_now_and_on_the_code_before(tmp_path: Path
 
 def test_without_the_history_a_trial_says_that_it_was_not_made(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(codes, "COMMIT", "0" * 40)
-    found = suite.found("key_race", 1.0, str(tmp_path))
+    found = suite.run_trial("key_race", 1.0, str(tmp_path))
     assert found["claims"] == []
     assert "which is not here" in found["skipped"]
 

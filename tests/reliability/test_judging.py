@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from reliability.claims import at_least, at_most, scaled
-from reliability.load import NO_ANSWER, Outcome, percentile_s
+from reliability.claims import at_least, at_most, at_scale
+from reliability.load import NO_ANSWER, Outcome, percentile_ms
 from reliability.soak import Sample
 
 from reliability import damage, overload, soak, store, swaps
@@ -18,7 +18,7 @@ def test_a_claim_is_shown_only_where_it_holds_and_its_control_does_not():
 
 
 def test_a_scale_makes_smaller_but_never_nothing():
-    assert (scaled(1_000, 0.5), scaled(1_000, 0.0001), scaled(1_000, 0.001, 50)) == (500, 1, 50)
+    assert (at_scale(1_000, 0.5), at_scale(1_000, 0.0001), at_scale(1_000, 0.001, 50)) == (500, 1, 50)
 
 
 def test_goodput_counts_what_was_answered_in_time_and_the_rest_as_nothing():
@@ -27,7 +27,7 @@ def test_goodput_counts_what_was_answered_in_time_and_the_rest_as_nothing():
     assert (found["in_time_per_s"], found["full_in_time_per_s"]) == (1.0, 0.5)
     assert found["statuses"] == {"200": 3, "429": 1, "0": 1}
     assert found["p99_ms"] > 500, "who was answered late is counted, who was refused is not"
-    assert percentile_s([Outcome(0, 2.0, NO_ANSWER)], 99) == 2.0, "where nobody is answered, nobody was fast"
+    assert percentile_ms([Outcome(0, 2.0, NO_ANSWER)], 99) == 2_000, "where nobody is answered, nobody was fast"
 
 
 def test_answers_without_the_store_are_told_by_their_reason():
@@ -43,9 +43,9 @@ def test_an_answer_of_two_releases_is_told_from_one_that_is_only_rounded():
     expected: swaps.Scores = {item: float(item) for item in range(20)}
     rounded: swaps.Scores = {item: item + 1e-5 for item in range(20)}
     others: swaps.Scores = {item: float(item - 10) for item in range(10, 30)}
-    assert not swaps._mixed(rounded, expected)
-    assert swaps._mixed(expected | {3: 3.5}, expected)
-    assert swaps._mixed(others, expected)
+    assert not swaps._is_mixed(rounded, expected)
+    assert swaps._is_mixed(expected | {3: 3.5}, expected)
+    assert swaps._is_mixed(others, expected)
 
 
 def test_growth_is_seen_and_a_level_with_noise_is_not():

@@ -63,7 +63,7 @@ def test_a_trial_that_was_made_is_not_made_again_at_the_same_scale(tmp_path, mon
         made.append((name, scale))
         return record(name, scale)
 
-    monkeypatch.setattr(suite, "made", make)
+    monkeypatch.setattr(suite, "make_record", make)
     for scale in (1.0, 1.0, 0.5):
         assert run(("publishing",), out, scale, again=False)
     assert made == [("publishing", 1.0), ("publishing", 0.5)]
