@@ -28,7 +28,7 @@ _UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a 
 
 @dataclass(frozen=True)
 class AdmissionConfig:
-    """Shares of the time of a request, in (0, 1], and how costs are measured; trial ``overload`` is made with these."""
+    """Shares of the time of a request, in (0, 1], and how costs are measured; ``reliability/overload.py``."""
 
     headroom: float = 0.7  # that a request may be expected to take; the rest is a reserve
     load_shedding_share: float = 0.4  # that it may be expected to be in flight; else it is rejected unread

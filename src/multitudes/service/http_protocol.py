@@ -1,7 +1,7 @@
 """The server's HTTP protocol, with what uvicorn's lacks: bounds of heads, of idle connections and of unread answers.
 
-Trial ``halfopen`` needs the bounds of heads and idle connections, trials ``unread`` and ``batches`` those of answers,
-trial ``overload`` the early rejections.
+Trials of ``reliability`` show what happens without: ``halfopen`` without the bounds of heads and idle connections,
+``unread`` and ``batches`` without those of answers, ``overload`` without the early rejections.
 """
 
 import asyncio

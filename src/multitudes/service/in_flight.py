@@ -2,7 +2,7 @@
 
 By Little's law, a request stays in the service for the number of requests in flight times the mean seconds between two
 completions, whether the event loop, the engine or another program causes the delay. Batches have a fixed number of
-places, which bounds their memory, and so have events. Trials ``shares`` and ``neighbours`` need the shares.
+places, which bounds their memory, and so have events. ``reliability/shares.py`` fails without shares.
 """
 
 from collections import Counter

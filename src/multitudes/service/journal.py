@@ -3,7 +3,7 @@
 Requests that an overload rejects unread share a line a second.
 
 It contains no user ids, so erasing a user leaves it unchanged: the service names the requests. At level ``debug`` it
-does, and the messages of all errors. A text journal has no control character of a client (trial ``guards``).
+does, and the messages of all errors. A text journal has no control character of a client (``reliability/guards.py``).
 """
 
 import atexit

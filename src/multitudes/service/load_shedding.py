@@ -1,7 +1,7 @@
 """Load shedding: requests that would miss their deadline are rejected before their body is read.
 
 A request that would stay too long, or whose client has its share (``in_flight``), is answered with 429 at once, which
-costs a fraction of an answer: trial ``overload`` needs it. ``admission`` decides later, when the body has been read and
+costs a fraction of an answer: ``reliability/overload.py``. ``admission`` decides later, when the body has been read and
 the user has been looked up, how much of the method there is time for.
 """
 

@@ -1,6 +1,6 @@
 """Limits on the size, the duration and the type of a body; from its end on, a request is counted as in flight.
 
-Those of heads are in ``http_protocol``. Trial ``access`` needs the limits, trial ``writers`` the count of events.
+Those of heads are in ``http_protocol``. ``reliability/access.py`` tries the limits, ``writers.py`` the count of events.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The queue of the engine: interactive requests before batch requests, and of each batch a request in turn.
 
-So a batch is delayed by no more of the others than it asks for itself: trial ``neighbours`` needs it.
+So a batch is delayed by no more of the others than it asks for itself: ``reliability/neighbours.py``.
 """
 
 from collections import Counter, deque

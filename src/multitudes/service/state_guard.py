@@ -1,7 +1,7 @@
 """The store of user states behind deadlines and circuit breakers: a store that hangs or is gone delays no request.
 
-Trial ``store`` needs both, trial ``neighbours`` a breaker for the writes of each client, trials ``guards`` and
-``erasure`` the check for damage and the repeated erasures.
+Trials of ``reliability`` show what happens without: ``store`` without both, ``neighbours`` without a breaker for the
+writes of each client, ``guards`` and ``erasure`` without the check for damage and the repeated erasures.
 """
 
 import asyncio

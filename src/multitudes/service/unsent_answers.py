@@ -1,7 +1,7 @@
 """Answers that clients do not read: a connection that stalls is ended, and the bytes of all together are bounded.
 
 The server holds an answer in memory until its client reads it; even the end of a connection waits for that, without a
-limit. So every second each connection is checked for progress. Trials ``unread`` and ``batches`` need it.
+limit. So every second each connection is checked for progress: ``reliability/unread.py``, ``batches.py``.
 """
 
 import asyncio
