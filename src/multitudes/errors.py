@@ -97,6 +97,11 @@ def explain(error: Exception) -> MultitudesError | None:
     return None
 
 
+def one_line(error: BaseException) -> str:
+    """Return the type and the message of another library's error, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def missing_extra(module: str, extra: str) -> MissingError:
     """Return the error for an optional package that is not installed, with the command that installs it."""
     return MissingError(f"this needs the package '{module}'; install it with: pip install 'multitudes[{extra}]'")

@@ -26,7 +26,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.atomic import fsync, open_file, replace_file
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, one_line
 from multitudes.index.item_table import are_valid_vectors
 from multitudes.release.signature import PrivateKey, Trust, is_signed, read_public_keys
 
@@ -123,8 +123,8 @@ def read_deltas(file: Path, owner: str, start: int = 0, trust: Trust | None = No
         try:
             deltas.append(_decode(payload))
         except (Exception, pl.exceptions.PanicException) as error:  # whatever wrong content raises
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise ArtefactError(f"{file}: record {len(deltas) + 1} cannot be used ({reason}); {REPAIR}") from None
+            number, reason = len(deltas) + 1, one_line(error)[:200]
+            raise ArtefactError(f"{file}: record {number} cannot be used ({reason}); {REPAIR}") from None
     return DeltaBatch(deltas, end, torn_bytes)
 
 

@@ -55,7 +55,7 @@ from numpy.typing import NDArray
 from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
 from multitudes.data.prepared import InteractionData, array_types
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, one_line
 from multitudes.ids import Id, check_id_type
 from multitudes.index.factory import load_index
 from multitudes.index.files import verify_all
@@ -217,8 +217,8 @@ class Release(InteractionData):
                 self._check_fit(new.deltas)
                 vars(updated).update(self._apply(net_delta(new.deltas)))
             except Exception as error:  # whatever wrong content behind right checksums raises
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise ArtefactError(f"{file}: does not fit the release ({reason}); {delta_log.REPAIR}") from error
+                repair = delta_log.REPAIR
+                raise ArtefactError(f"{file}: does not fit the release ({one_line(error)}); {repair}") from error
         vars(updated)["applied"] = replace(updated.applied, end=new.end, signature=signature)
         return updated
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, one_line
 from multitudes.index.files import read_description, verify
 from multitudes.release import delta_log
 from multitudes.release.manifest import MANIFEST, Manifest, read_manifest
@@ -58,8 +58,8 @@ def inspect_release(store: ReleaseStore, version: str | None = None, trust: Path
     try:
         findings += [*_describe_lists(manifest), *_check_index(manifest.index)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found = " ".join(f"{type(error).__name__}: {error}".split())
-        findings.append(Finding("damaged", "release", f"{folder / MANIFEST}: describes its parts wrongly ({found})"))
+        text = f"{folder / MANIFEST}: describes the index or the lists wrongly ({one_line(error)})"
+        findings.append(Finding("damaged", "release", text))
     findings += _check_items(folder, manifest, trust)
     if any(finding.level == "damaged" for finding in findings):
         return findings

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from multitudes.api import SimilarItem, VectorsResponse
 from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, UsageError
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, UsageError, one_line
 from multitudes.extras import missing_package
 from multitudes.ids import Id
 from multitudes.progress import Progress, silent
@@ -448,9 +448,8 @@ def warm_up(retriever: Retriever) -> None:
     except ModuleNotFoundError as error:
         raise missing_package(error) from None
     except Exception as error:  # whatever a damaged release raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        path = retriever.release.path
-        raise ArtefactError(f"{path}: cannot answer a request ({reason}); publish the run again") from error
+        path, repair = retriever.release.path, "publish the run again"
+        raise ArtefactError(f"{path}: cannot answer a request ({one_line(error)}); {repair}") from error
 
 
 def _answer_requests(retriever: Retriever) -> None:

@@ -25,7 +25,7 @@ from starlette.types import Scope
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from multitudes.errors import MultitudesError
+from multitudes.errors import MultitudesError, one_line
 from multitudes.service.settings import JournalConfig
 
 _LEVELS: Final = logging.getLevelNamesMapping()
@@ -202,7 +202,7 @@ class _ErrorFields:
     def _line(self, error: BaseException) -> str:
         # Messages of this package and of the system contain no user ids. Others may: a KeyError contains the key.
         show_message = self._traces or isinstance(error, (MultitudesError, OSError))
-        return " ".join(f"{type(error).__name__}: {error}".split()) if show_message else type(error).__name__
+        return one_line(error) if show_message else type(error).__name__
 
 
 def _where(trace: TracebackType | None) -> str:
