@@ -229,12 +229,12 @@ def test_of_who_was_forgotten_neither_the_last_answer_nor_the_release_is_used(re
         Request("ann", user_state=gone, n=5, state_error="lost"), time_shortfall("popular items")
     )
     assert items(hurried) == [101, 102, 103, 104, 105], "what they had seen is forgotten too"
-    retriever.forget("bob")
+    retriever.vector_cache.remove("bob")
     assert retriever.vector_cache.get("bob") is None
 
 
 def test_an_answer_that_was_under_way_does_not_bring_a_forgotten_user_back(retriever: Retriever):
-    retriever.forget("ann")
+    retriever.vector_cache.remove("ann")
     retriever.answer(
         [Request("ann", user_state=UserState("ann", (Event("1", "ann", 105, 20 * DAY),)), n=5)]
     )  # read before

@@ -264,10 +264,6 @@ class Retriever:
         resolved = resolved._replace(degradation=Degradation.POPULAR, shortfalls=(shortfall,))
         return snapshot.recommendations.build(self._retrieve_popular(snapshot, resolved))
 
-    def forget(self, user_id: Id) -> None:
-        """Remove a user from the cache of user vectors."""
-        self.vector_cache.remove(user_id)
-
     def snapshot(self) -> Snapshot:
         """Return the latest snapshot; one thread looks for item updates, at most four times a second."""
         if monotonic() >= self._next_refresh_s and self._refreshing.acquire(blocking=False):
@@ -291,7 +287,7 @@ class Retriever:
     ) -> list[ResolvedRequest]:
         for one in requests:
             if one.user_state is not None and one.user_state.erased:
-                self.forget(one.user_state.user_id)
+                self.vector_cache.remove(one.user_state.user_id)
         return resolve_requests(snapshot.contexts, requests, degradation, self.vector_cache)
 
     def retrieve(

@@ -88,7 +88,7 @@ def users_router(deps: Dependencies) -> APIRouter:
                 known = await deps.states.erase(user_id)  # first: from now on nothing of them is served or logged
             finally:  # also if the store does not answer: the sender comes again, and finds less to do
                 if deps.states.is_erased(user_id):
-                    deps.get_retriever().forget(user_id)  # the vectors of their last answer
+                    deps.get_retriever().vector_cache.remove(user_id)
                     await asyncio.get_running_loop().run_in_executor(_ERASING, deps.logs.erase_user, user_id)
         except OSError as error:
             logging.getLogger(__name__).error("a user is not erased completely", exc_info=error)
