@@ -36,8 +36,8 @@ _LONG_QUEUE = """
 from functools import partial
 from multitudes.service import startup
 from multitudes.service.admission import AdmissionConfig
-from multitudes.service.engine import EngineConfig
-startup.Engine = partial(startup.Engine, config=EngineConfig(queue=1_000_000), admission=AdmissionConfig(headroom=1.0))
+from multitudes.service.engine import QueueConfig
+startup.Engine = partial(startup.Engine, config=QueueConfig(queue=1_000_000), admission=AdmissionConfig(headroom=1.0))
 """
 
 

@@ -18,7 +18,7 @@ from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.search import StageTimer, no_timing
 from multitudes.service.admission import AdmissionConfig, OverloadError
-from multitudes.service.engine import Engine, EngineConfig
+from multitudes.service.engine import Engine, QueueConfig
 from multitudes.service.request_queue import EngineAnswer
 from tests.clock import Clock
 from tests.retrieval.planted import publish_planted
@@ -61,7 +61,7 @@ def engine(played: Played, **settings) -> Engine:
         played.setbacks[kind] += requests
 
     admission = AdmissionConfig(headroom=1.0)
-    return Engine(lambda: played, EngineConfig(**settings), admission, count=count, clock=played.clock)
+    return Engine(lambda: played, QueueConfig(**settings), admission, count=count, clock=played.clock)
 
 
 async def ask(engine: Engine, request: Request, deadline_s: float) -> EngineAnswer:
@@ -278,7 +278,7 @@ def test_who_was_answered_in_time_keeps_the_answer_where_another_is_late(played:
 
 def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
     held = Held()
-    some = Engine(lambda: held, EngineConfig(batch=1))
+    some = Engine(lambda: held, QueueConfig(batch=1))
     some.start()
 
     async def close_while_three_wait() -> list[EngineAnswer]:

@@ -58,7 +58,7 @@ def select_users(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
     return select_targets(held, selected[target_rows(held.target_offset)])
 
 
-def user_chunks(held: HeldOut, size: int) -> Iterator[HeldOut]:
+def chunk_users(held: HeldOut, size: int) -> Iterator[HeldOut]:
     """Yield at most ``size`` users at a time, in their order, with all their targets."""
     for start in range(0, len(held), size):
         yield select_users(held, np.arange(start, min(start + size, len(held))))

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multitudes.atomic import replace_file, write_json
-from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, user_chunks
+from multitudes.batches.held_out import HeldOut, chunk_users, held_out_users, seen_items
 from multitudes.data.prepared import TRAIN, PreparedData
 from multitudes.errors import UsageError
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
@@ -255,7 +255,7 @@ def list_items(
     """
     step = max(1, min(256, _CELLS_PER_CHUNK // (prepared.n_items + 1)))
     chunks = [np.zeros((0, length), dtype=np.int64)]
-    for chunk in user_chunks(users, step):
+    for chunk in chunk_users(users, step):
         histories = seen_items(prepared, chunk)
         scores_BI = scores(history_matrix(histories, prepared.n_items))
         chunks.append(best_items(scores_BI, popular, items_to_exclude(histories, kind), length))

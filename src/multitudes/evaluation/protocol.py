@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from multitudes.batches.held_out import HeldOut, seen_items, user_chunks
+from multitudes.batches.held_out import HeldOut, chunk_users, seen_items
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors, columns_of
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
@@ -197,7 +197,7 @@ class Evaluator:
         if "all" in kinds:  # fitted before threads ask for it
             self._repeats = RepeatSystems(self._run.prepared, self._catalogue)
         size, count = batch_size_and_threads(len(self._item_ID))
-        parts, done = list(user_chunks(held, size)), 0
+        parts, done = list(chunk_users(held, size)), 0
         # Libraries use no threads of their own in the pool's: all would compete for the same cores.
         pool = ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,))
         progress(0, len(held), "users")

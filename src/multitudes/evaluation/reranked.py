@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users, user_chunks
+from multitudes.batches.held_out import HeldOut, chunk_users, held_out_users, seen_items, select_users
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import Split
@@ -90,7 +90,7 @@ class RerankedSystems:
         """Return, of each re-ranker, the numbers of the users and their hits with each λ (λ, B)."""
         hits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in RERANKERS}
         step = max(1, _CELLS_PER_CHUNK // (self._run.prepared.n_items + 1))
-        for users in user_chunks(held, step):
+        for users in chunk_users(held, step):
             score_BI = one_vector_scores(user_vectors(self._run, users, retrieve, self._items), self._item_ID)
             if score_BI is None:
                 return {}
@@ -107,7 +107,7 @@ class RerankedSystems:
         """Return the lists (B, N) of each re-ranker with each of its λ."""
         step = max(1, _CELLS_PER_CHUNK // item_BM.shape[1] ** 2)
         found: dict[str, list[list[NDArray[np.int64]]]] = {name: [[] for _ in of_it] for name, of_it in weights.items()}
-        for chunk, users in enumerate(user_chunks(held, step)):
+        for chunk, users in enumerate(chunk_users(held, step)):
             item_XM = item_BM[chunk * step :][: len(users)]
             gain_XM, cosine_XMM = relevance(item_XM), cosines(self._item_ID[item_XM])
             own = prepared_items(self._run.prepared, users.user_B, users.end_B)

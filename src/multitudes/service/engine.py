@@ -37,7 +37,7 @@ CountSetbacks = Callable[[str, int], None]  # of a kind, how many requests; any 
 
 
 @dataclass(frozen=True)
-class EngineConfig:
+class QueueConfig:
     """Bounds of the queue and of a batch."""
 
     queue: int = 2_000  # requests that may wait; further ones get popular items or are rejected
@@ -60,7 +60,7 @@ class Engine:
     def __init__(
         self,
         get_retriever: Callable[[], Retriever],
-        config: EngineConfig | None = None,
+        config: QueueConfig | None = None,
         admission: AdmissionConfig | None = None,
         *,
         lag_s: Callable[[], float] = lambda: 0.0,
@@ -71,7 +71,7 @@ class Engine:
 
         ``lag_s`` returns the lag of the event loop; ``count`` counts requests that were late, failed or cancelled.
         """
-        self.config = config or EngineConfig()
+        self.config = config or QueueConfig()
         admission = admission or AdmissionConfig()
         self.admission = AdmissionController(admission, Costs(admission.smoothing))
         self._get_retriever, self._lag_s, self._count, self._clock = get_retriever, lag_s, count, clock

@@ -16,14 +16,14 @@ from time import monotonic
 from typing import Final, Literal
 
 from multitudes.service.admission import OVERLOADED, AdmissionConfig, OverloadError
-from multitudes.service.engine import EngineConfig
+from multitudes.service.engine import QueueConfig
 
 Work = Literal["interactive", "batch", "events"]
 MESSAGES: Final[dict[Work, str]] = {"interactive": OVERLOADED, "batch": OVERLOADED}
 MESSAGES["events"] = "many events are being stored; send these again later, and fewer at a time"
 PLACES: Final = 256  # of batches, and again of events; the last batch that enters may take more than there are
 PLACE_BYTES: Final = 16_384  # of the body of a request that recommends
-_ALWAYS_ADMITTED: Final = 2 * EngineConfig().batch  # requests: the engine answers a batch while the next one fills
+_ALWAYS_ADMITTED: Final = 2 * QueueConfig().batch  # requests: the engine answers a batch while the next one fills
 _OVERFILL: Final = 1.5  # with what clients below their share send, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
 _INTERVAL_S: Final = 1.0

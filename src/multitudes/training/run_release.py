@@ -106,9 +106,9 @@ def user_arrays(run: ServableRun, repeats: RepeatModel | None) -> dict[str, NDAr
         "follow_offset": prepared.follow_offset,
         "follow_topic": prepared.follow_topic,
         "user_feature": prepared.user_feature,
-        **recent_events(prepared, run.config.model.history),
-        **seen_items(prepared),
-        **own_items(prepared),
+        **_recent_event_arrays(prepared, run.config.model.history),
+        **_seen_item_arrays(prepared),
+        **_own_item_arrays(prepared),
     }
     if run.linear is not None:
         arrays["linear_input"] = run.linear.input_IR
@@ -117,7 +117,7 @@ def user_arrays(run: ServableRun, repeats: RepeatModel | None) -> dict[str, NDAr
     return arrays
 
 
-def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]]:
+def _recent_event_arrays(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]]:
     """Return the event arrays of a release: the ``length`` most recent events of each user."""
     count_U = np.minimum(np.diff(prepared.event_offset), length)
     offset = np.concatenate([[0], np.cumsum(count_U)])
@@ -126,7 +126,7 @@ def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]
     return {"event_offset": offset, **{name: getattr(prepared, name)[position] for name in names}}
 
 
-def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
+def _seen_item_arrays(prepared: PreparedData) -> dict[str, NDArray[Any]]:
     """Return the seen-item arrays of a release: the distinct known items of each user's entire history."""
     user = np.repeat(np.arange(prepared.n_users), np.diff(prepared.event_offset))
     known = prepared.event_item > 0
@@ -135,7 +135,7 @@ def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
     return {"seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)), "seen_item": item}
 
 
-def own_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
+def _own_item_arrays(prepared: PreparedData) -> dict[str, NDArray[Any]]:
     """Return the own-item arrays of a release: the items of each user's events of positive weight."""
     own = prepared_items(prepared, np.arange(prepared.n_users), prepared.event_offset[1:])
     names = ("own_offset", "own_item", "own_count", "own_newest", "own_oldest")

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_targets, select_users, user_chunks
+from multitudes.batches.held_out import HeldOut, chunk_users, held_out_users, seen_items, select_targets, select_users
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
@@ -59,7 +59,7 @@ def hit_rate(run: Scorer, held: HeldOut, n: int, blend: Blend) -> float:
     users, items = select_targets(held, held.target_is_first_time), catalogue(run, run.item_vectors(), tastes=False)
     config = RetrieveConfig(blend=blend, calibration=0.0)
     hits = 0
-    for chunk in user_chunks(users, _USERS_PER_CHUNK):
+    for chunk in chunk_users(users, _USERS_PER_CHUNK):
         hits += int(hits_of_users(user_vectors(run, chunk, config, items), items, chunk, n, run, config)[0].sum())
     return hits / max(len(users.target), 1)
 
@@ -138,7 +138,7 @@ def choose_list(run: TrainedRun, held: HeldOut, n: int) -> ListChoice | None:
 def try_lists(run: TrainedRun, users: HeldOut, n: int) -> list[TriedList]:
     """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
     items, reference = catalogue(run, run.item_vectors()), ReferenceClusters.from_prepared(run.prepared)
-    parts = [_try_lists(run, chunk, n, items, reference) for chunk in user_chunks(users, _USERS_PER_CHUNK)]
+    parts = [_try_lists(run, chunk, n, items, reference) for chunk in chunk_users(users, _USERS_PER_CHUNK)]
     return [
         TriedList(
             one[0].shares, one[0].calibration, *map(np.concatenate, zip(*((x[2], x[3]) for x in one), strict=True))
