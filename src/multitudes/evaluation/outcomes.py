@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.evaluation.list_metrics import METRICS, EvaluatedLists, ItemFacts
-from multitudes.evaluation.targets import TARGET_SEGMENTS, Segment, TargetLabels
+from multitudes.evaluation.targets import TARGET_SEGMENTS, Segmentation, TargetLabels
 from multitudes.linear.reference_clusters import ReferenceInterests
 from multitudes.metrics import coverage, diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
@@ -53,8 +53,8 @@ def list_measures(
 ) -> Measures:
     """Return the measures of lists of N candidates; zeros at the end of a list are not candidates.
 
-    ``labels`` are the parts of each target by segmentation, beside popularity. Without ``reference``, the interests of
-    the users, nothing is measured by them.
+    ``labels`` are the segments of each target by segmentation, beside popularity. Without ``reference``, the interests
+    of the users, nothing is measured by them.
 
     Returns:
         hits; the values of ``METRICS``; hits by segment of targets, such as tail_hits; candidates: length of the list;
@@ -187,12 +187,12 @@ def methods_and_differences(
 
 
 def hit_rates_by_segment(
-    lists: dict[ListKey, Measures], targets: Measures, segments: dict[str, Segment], budget: int, own: str
+    lists: dict[ListKey, Measures], targets: Measures, segments: dict[str, Segmentation], budget: int, own: str
 ) -> dict[str, Any]:
     """Return the hit rate of every method in every segment of users and of targets, with paired differences.
 
     Returns:
-        segmentation → part → users, targets, ``methods``; ``differences``: ``own`` minus each method; and
+        segmentation → segment → users, targets, ``methods``; ``differences``: ``own`` minus each method; and
         ``minus_unconditioned``: each method minus the vector of the whole history, if the run has one beside others.
     """
     at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
@@ -218,16 +218,16 @@ def as_json(interval: Interval) -> dict[str, float | None]:
 
 
 def _segments(
-    lists: dict[str, Measures], targets: Measures, of_users: dict[str, Segment]
+    lists: dict[str, Measures], targets: Measures, of_users: dict[str, Segmentation]
 ) -> Iterator[tuple[str, str, int, Column, dict[str, Column]]]:
-    """Yield each part of each segmentation: its names, users, and by user the targets and the hits of each method."""
-    for name, segment in of_users.items():
-        for number, label in enumerate(segment.names):
-            is_in_B = (segment.label_B == number).astype(np.float64)
+    """Yield each segment: its names, users, and by user the targets and the hits of each method."""
+    for name, segmentation in of_users.items():
+        for number, label in enumerate(segmentation.names):
+            is_in_B = (segmentation.label_B == number).astype(np.float64)
             hits = {method: measures["hits"] * is_in_B for method, measures in lists.items()}
             yield name, label, int(is_in_B.sum()), targets["targets"] * is_in_B, hits
-    for name, parts in TARGET_SEGMENTS.items():
-        for label in parts if f"{parts[0]}_targets" in targets else ():
+    for name, segments in TARGET_SEGMENTS.items():
+        for label in segments if f"{segments[0]}_targets" in targets else ():
             targets_B = targets[f"{label}_targets"]
             hits = {method: measures[f"{label}_hits"] for method, measures in lists.items()}
             yield name, label, int((targets_B > 0).sum()), targets_B, hits
@@ -257,9 +257,9 @@ def _counts_by_segment(
     by_segmentation: TargetLabels = {"popularity": items.popularity_class[held.target], **(labels or {})}
     user_T, counts = ranking.target_rows(held.target_offset), Measures()
     for name, label_T in by_segmentation.items():
-        parts = TARGET_SEGMENTS[name]
+        segments = TARGET_SEGMENTS[name]
         chosen_T = is_counted_T & (label_T >= 0)
-        cell = user_T[chosen_T] * len(parts) + label_T[chosen_T]
-        count_BS = np.bincount(cell, minlength=len(held) * len(parts)).reshape(-1, len(parts)).astype(np.float64)
-        counts |= {f"{part}_{noun}": count_BS[:, number] for number, part in enumerate(parts)}
+        cell = user_T[chosen_T] * len(segments) + label_T[chosen_T]
+        count_BS = np.bincount(cell, minlength=len(held) * len(segments)).reshape(-1, len(segments)).astype(np.float64)
+        counts |= {f"{label}_{noun}": count_BS[:, number] for number, label in enumerate(segments)}
     return counts

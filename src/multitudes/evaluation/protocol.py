@@ -197,15 +197,15 @@ class Evaluator:
         if "all" in kinds:  # fitted before threads ask for it
             self._repeats = RepeatSystems(self._run.prepared, self._catalogue)
         size, count = batch_size_and_threads(len(self._item_ID))
-        parts, done = list(chunk_users(held, size)), 0
+        chunks, done = list(chunk_users(held, size)), 0
         # Libraries use no threads of their own in the pool's: all would compete for the same cores.
         pool = ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,))
         progress(0, len(held), "users")
         with threadpool_limits(1), pool as threads:
-            for part, measured in zip(parts, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
+            for users, measured in zip(chunks, threads.map(partial(self._evaluate_batch, kinds), chunks), strict=True):
                 for kind, of_kind in measured.items():
                     batches[kind].append(of_kind)
-                done += len(part)
+                done += len(users)
                 progress(done, len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 

@@ -2,7 +2,7 @@
 
 Targets are first-time targets or all targets. Users are segmented by history length and cohort; targets by popularity
 of the item, by the time from the query, and by the age of the interest. The query is at the user's cut, where the
-history ends. A user may have targets in several parts of a segmentation: each target counts in its own.
+history ends. A user may have targets in several segments of a segmentation: each target counts in its own.
 
 Legend: B users · T targets, flat by user · P events, flat · X pairs of an item and one of its topics · C topics + 1.
 A label of −1 belongs to no segment.
@@ -52,20 +52,20 @@ def items_to_exclude(histories: Sequence[NDArray[np.int64]], kind: TargetKind) -
     return histories if kind == "new" else [np.empty(0, dtype=np.int64)] * len(histories)
 
 
-class Segment(NamedTuple):
+class Segmentation(NamedTuple):
     """One segmentation of the users: ``label_B`` indexes ``names``."""
 
     names: tuple[str, ...]
     label_B: NDArray[np.int64]
 
 
-def user_segments(prepared: PreparedData, held: HeldOut, split: Split) -> dict[str, Segment]:
+def user_segments(prepared: PreparedData, held: HeldOut, split: Split) -> dict[str, Segmentation]:
     """Return the segmentations by history length and, unless events have only an order, by cohort."""
     length_B = held.end_B - prepared.event_offset[held.user_B]
-    segments = {"history": Segment(HISTORY, np.searchsorted([1, 10, 50], length_B, side="right"))}
+    found = {"history": Segmentation(HISTORY, np.searchsorted([1, 10, 50], length_B, side="right"))}
     if not prepared.ordered_only:
-        segments["cohort"] = Segment(COHORT, cohorts(prepared, held, split))
-    return segments
+        found["cohort"] = Segmentation(COHORT, cohorts(prepared, held, split))
+    return found
 
 
 def cohorts(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
@@ -99,7 +99,7 @@ def common_cut(prepared: PreparedData, split: Split) -> int | None:
 
 
 POPULARITY = ("head", "torso", "tail")
-# Parts of each segmentation of targets. They name columns of the outcomes, so no two are the same.
+# Segments of each segmentation of targets. They name columns of the outcomes, so no two are the same.
 TARGET_SEGMENTS: dict[SegmentName, tuple[str, ...]] = {
     "popularity": POPULARITY,
     "horizon": ("within_day", "within_week", "later"),
@@ -109,7 +109,7 @@ WEEK_S = 7 * DAY_S
 _SESSION_SHARE = 0.5  # of the users with their entire log within a day, from which times are those of one session
 _NEVER = np.iinfo(np.int64).min
 
-TargetLabels = dict[SegmentName, NDArray[np.int64]]  # label_T indexes the parts; −1: none of them
+TargetLabels = dict[SegmentName, NDArray[np.int64]]  # label_T indexes the segments; −1: none of them
 
 
 class TimeSegments:
@@ -125,7 +125,7 @@ class TimeSegments:
         self._labels["topic_age"] = self._topic_age
 
     def labels(self, held: HeldOut) -> TargetLabels:
-        """Return the part of each target, by segmentation."""
+        """Return the segment of each target, by segmentation."""
         return {name: label(held) for name, label in self._labels.items()}
 
     def _horizon(self, held: HeldOut) -> NDArray[np.int64]:

@@ -109,12 +109,12 @@ def segments_table(result: dict[str, Any]) -> Table:
     wanted = (UNCONDITIONED, "implicit", "explicit", result["method"], result.get("strongest_baseline") or "popularity")
     first, *others = [system for system in dict.fromkeys(wanted) if system in informative]
     rows: list[list[Cell | str]] = []
-    for segmentation, parts in result["segments"].items():
-        for part, segment in ((part, segment) for part, segment in parts.items() if segment["targets"]):
+    for segmentation, segments in result["segments"].items():
+        for label, segment in ((label, segment) for label, segment in segments.items() if segment["targets"]):
             gains = segment.get("minus_unconditioned", {})  # absent without that vector
             rates = {system: format_number(segment["methods"][system][key]["mean"]) for system in (first, *others)}
             cells = [gain_cell(gains[m][key], rates[m]) if m in gains else Cell(rates[m]) for m in others]
-            rows.append([segment_label(segmentation, part), f"{segment['targets']:,}", rates[first], *cells])
+            rows.append([segment_label(segmentation, label), f"{segment['targets']:,}", rates[first], *cells])
     names = [KIND_LABELS.get(system, system).replace(" ", "\n") for system in (first, *others)]
     room = {names[-1]: ROOM_FOR_ALL} if len(names) > 2 else {}
     title = f"HR@{result['budget']} by segment"

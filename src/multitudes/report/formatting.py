@@ -66,8 +66,8 @@ SEGMENTATION_LABELS = {
     "horizon": "time from the query to the target",
     "topic_age": "time since the user met a topic of the target",
 }
-# Names of the parts of a segmentation, and the prefix of those that have none.
-_PART_LABELS = {
+# Names of the segments of a segmentation, and the prefix of those that have none.
+_SEGMENT_LABELS = {
     "within_day": "target in a day",
     "within_week": "target in a week",
     "later": "target later",
@@ -95,9 +95,9 @@ def system_meanings(systems: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, meanings[name]) for name in systems if name in meanings]
 
 
-def segment_label(segmentation: str, part: str) -> str:
-    """Return the name of a part of a segmentation: ``targets: head``, ``target in a day``."""
-    return _PART_LABELS.get(part) or f"{_SEGMENT_PREFIXES[segmentation]}{part}"
+def segment_label(segmentation: str, segment: str) -> str:
+    """Return the name of a segment: ``targets: head``, ``target in a day``."""
+    return _SEGMENT_LABELS.get(segment) or f"{_SEGMENT_PREFIXES[segmentation]}{segment}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

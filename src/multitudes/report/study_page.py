@@ -115,11 +115,11 @@ def _data_set_figures(data_set: dict[str, Any], reference: str, looks: Looks) ->
     verdict_looks = {**VERDICT_LOOKS, "control": Look("#2f7fc1", "diamond")}
     title = f"HR@{data_set['budget']} − {reference}"
     yield Figure(interval_chart(rows, title, verdict_looks), f"Each method, and its controls, less {reference}.")
-    for segmentation, parts in data_set["segments"].items():
+    for segmentation, segments in data_set["segments"].items():
         rows = [
-            {"name": f"{label.replace('_', ' ')} ({part['targets']:,})", "group": method} | gain
-            for label, part in parts.items()
-            for method, gain in part["minus"].items()
+            {"name": f"{label.replace('_', ' ')} ({segment['targets']:,})", "group": method} | gain
+            for label, segment in segments.items()
+            for method, gain in segment["minus"].items()
         ]
         caption = f"By {SEGMENTATION_LABELS.get(segmentation, segmentation)}; number of targets in brackets."
         yield Figure(interval_chart(rows, title, looks), caption)

@@ -255,8 +255,8 @@ def _kinds_table(data_set: dict[str, Any]) -> Table:
             format_number(segment["rates"][whole]["mean"]),
             *(f"{format_number(segment['rates'][m]['mean'])} ({_starred(segment['minus'][m])})" for m in others),
         ]
-        for name, parts in kinds["segments"].items()
-        for label, segment in parts.items()
+        for name, segments in kinds["segments"].items()
+        for label, segment in segments.items()
         if segment["rates"]
     ]
     names = [KIND_LABELS.get(kind, kind) for kind in (name.rpartition("/")[2] for name in kinds["systems"])]

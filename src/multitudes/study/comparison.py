@@ -34,11 +34,11 @@ from multitudes.seeding import generator
 OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"
 # Segmentations of the users. Activity is absent if the log has no timestamps.
 SEGMENTS = ("activity", "history", "tastes")
-_PARTS = tuple(part for parts in TARGET_SEGMENTS.values() for part in parts)
+_TARGET_LABELS = tuple(label for segments in TARGET_SEGMENTS.values() for label in segments)
 # Figures, and the measure of each user behind them.
 FIGURES = {"hr": "hits", **{name: name for name in METRICS}}
-_MEASURES = (*FIGURES.values(), *(f"{p}_hits" for p in _PARTS))  # that are read; the file has more
-_USER_COLUMNS = ("user_id", "targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
+_MEASURES = (*FIGURES.values(), *(f"{label}_hits" for label in _TARGET_LABELS))  # that are read; the file has more
+_USER_COLUMNS = ("user_id", "targets", *(f"{label}_targets" for label in _TARGET_LABELS), *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
 MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
 _ACTIVITY = ("core", "casual", "new")
@@ -329,9 +329,9 @@ def _compare_segments(
                 label: segment((label_B == label).fill_null(False).to_numpy())
                 for label in sort_labels(label_B.drop_nulls().unique().to_list())
             }
-    for name, parts in TARGET_SEGMENTS.items():
-        if {f"{part}_hits" for part in parts} <= outcomes.measures.keys():
-            segments[name] = {p: segment(outcomes.user_column(f"{p}_targets") > 0, f"{p}_") for p in parts}
+    for name, labels in TARGET_SEGMENTS.items():
+        if {f"{label}_hits" for label in labels} <= outcomes.measures.keys():
+            segments[name] = {one: segment(outcomes.user_column(f"{one}_targets") > 0, f"{one}_") for one in labels}
     return segments
 
 

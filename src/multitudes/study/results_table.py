@@ -24,7 +24,7 @@ from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.compare import outcomes_file
-from multitudes.evaluation.targets import COHORT, Segment, user_segments
+from multitudes.evaluation.targets import COHORT, Segmentation, user_segments
 from multitudes.metrics import diversity
 from multitudes.study.cells import Cell, read_result
 from multitudes.study.comparison import SEGMENTS
@@ -105,14 +105,14 @@ def segment_users(prepared: PreparedData, split: Split) -> pl.DataFrame:
     Activity is null if the log has no timestamps.
     """
     held = held_out_users(prepared, split)
-    parts = user_segments(prepared, held, split)
-    cohort = parts.get("cohort", Segment(COHORT, np.full(len(held), -1)))
-    activity = Segment(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
+    segmentations = user_segments(prepared, held, split)
+    cohort = segmentations.get("cohort", Segmentation(COHORT, np.full(len(held), -1)))
+    activity = Segmentation(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
     return pl.DataFrame(
         {
             "user_id": prepared.user_ids[held.user_B].cast(pl.String),
             "activity": _segment_labels(activity),
-            "history": _segment_labels(parts["history"]),
+            "history": _segment_labels(segmentations["history"]),
             "tastes": tercile_labels(effective_topics(prepared, held)),
         },
         schema=dict.fromkeys(("user_id", "activity", "history", "tastes"), pl.String),
@@ -149,5 +149,5 @@ def effective_topics(prepared: PreparedData, held: HeldOut) -> NDArray[np.float6
     return effective_B
 
 
-def _segment_labels(segment: Segment) -> list[str | None]:
-    return [segment.names[label] if label >= 0 else None for label in segment.label_B.tolist()]
+def _segment_labels(segmentation: Segmentation) -> list[str | None]:
+    return [segmentation.names[label] if label >= 0 else None for label in segmentation.label_B.tolist()]

@@ -138,12 +138,12 @@ def choose_list(run: TrainedRun, held: HeldOut, n: int) -> ListChoice | None:
 def try_lists(run: TrainedRun, users: HeldOut, n: int) -> list[TriedList]:
     """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
     items, reference = catalogue(run, run.item_vectors()), ReferenceClusters.from_prepared(run.prepared)
-    parts = [_try_lists(run, chunk, n, items, reference) for chunk in chunk_users(users, _USERS_PER_CHUNK)]
+    chunks = [_try_lists(run, chunk, n, items, reference) for chunk in chunk_users(users, _USERS_PER_CHUNK)]
     return [
         TriedList(
             one[0].shares, one[0].calibration, *map(np.concatenate, zip(*((x[2], x[3]) for x in one), strict=True))
         )
-        for one in zip(*parts, strict=True)
+        for one in zip(*chunks, strict=True)
     ]
 
 
