@@ -10,7 +10,6 @@ Seconds are CPU time of a training with its validation and the choice of its lis
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from shutil import copytree
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.markdown import table
+from benchmarks.records import read_epochs
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.data.sample import SAMPLES, sample_path
@@ -48,7 +48,7 @@ def main() -> None:
     tables = sample_path(given.tables) if given.tables in SAMPLES else Path(given.tables)
     settings = PrepareConfig(split=given.split, follows_from_share=0.2)
     work, shape = given.work, {"epochs": given.epochs, "batch_size": 64, "epoch_batches": 100, "learning_rate": 0.003}
-    data = _prepared(tables, work / "data", settings)
+    data = _open_or_prepare(tables, work / "data", settings)
     two_tower = _train(data, work / "two-tower", shape, method="single")
     rows = [_row("single", "both sides", two_tower), _row("joint", "both sides", _train(data, work / "joint", shape))]
     vectors_ID = two_tower["run"].item_vectors()
@@ -68,7 +68,7 @@ def main() -> None:
     print("\n".join(table(heads, rows)))
 
 
-def _prepared(tables: Path, out: Path, settings: PrepareConfig) -> PreparedData:
+def _open_or_prepare(tables: Path, out: Path, settings: PrepareConfig) -> PreparedData:
     return PreparedData.open(out) if out.exists() else prepare(tables, out, settings)
 
 
@@ -84,7 +84,7 @@ def _with_vectors(
         own = own.filter(pl.Series(vectors_ID[1:].any(axis=1)))
         items = pl.read_parquet(tables / "items.parquet").drop("embedding", strict=False)
         items.join(own, on="item_id", how="left").write_parquet(folder / "tables" / "items.parquet")
-    return _prepared(folder / "tables", folder / "data", settings)
+    return _open_or_prepare(folder / "tables", folder / "data", settings)
 
 
 def _train(data: PreparedData, out: Path, shape: dict[str, Any], method: str = "joint", **model: str) -> dict[str, Any]:
@@ -96,8 +96,7 @@ def _train(data: PreparedData, out: Path, shape: dict[str, Any], method: str = "
 
 
 def _row(name: str, trained: str, made: dict[str, Any]) -> list[str]:
-    lines = (made["run"].path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rate = max(json.loads(line)["validation_hit_rate"] for line in lines)
+    rate = max(epoch["validation_hit_rate"] for epoch in read_epochs(made["run"].path))
     record = made["record"]
     tried = record.get("list", {}).get("tried", [])
     chosen = [one for one in tried if (one["shares"], one["calibration"]) == (record["shares"], record["calibration"])]

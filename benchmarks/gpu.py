@@ -21,6 +21,7 @@ from benchmarks import SEED
 from benchmarks.child_process import limited_environment
 from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.markdown import format_number, table
+from benchmarks.records import read_epochs
 from benchmarks.timing import round_figure
 from benchmarks.train import prepare_world
 from multitudes.atomic import write_json, write_text
@@ -117,7 +118,7 @@ def train_cell(prepared: str, device: str, out: str, cell: dict[str, Any], **tra
         loop.fit(PreparedData.open(prepared), config, out, execution=execution, ranks=ranks)
         if not ranks.is_first:
             return
-    epochs = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = read_epochs(out)
     found = {
         "targets_per_s": max(epoch["targets_per_s"] for epoch in epochs[1:]),
         "device_mib": round_figure(torch.cuda.max_memory_allocated() / 2**20) if device == "cuda" else None,

@@ -52,19 +52,8 @@ def page(record: Mapping[str, Any], cost: Mapping[str, Any] | None = None) -> st
         ]
         for run in runs
     ]
-    head = [
-        "case",
-        "method",
-        "d",
-        "L",
-        "batch",
-        "window",
-        "mean history",
-        "targets/s",
-        "ms a step",
-        "CPU ms a step",
-        "peak MiB",
-    ]
+    sizes = ["d", "L", "batch", "window", "mean history"]
+    head = ["case", "method", *sizes, "targets/s", "ms a step", "CPU ms a step", "peak MiB"]
     labels = [f"{run['method']}, {run['case']}" for run in runs]
     lines = [
         *table(head, rows),

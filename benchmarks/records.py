@@ -1,4 +1,4 @@
-"""Records of measurements in one JSON file: by part and size, or one after another."""
+"""Records of measurements in one JSON file: by part and size, or one after another; and those of a training."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -33,3 +33,9 @@ def read_list(out: Path) -> list[dict[str, Any]]:
     """Return the list of records in ``out``; none if there is no such file."""
     records: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     return records
+
+
+def read_epochs(run: str | Path) -> list[dict[str, Any]]:
+    """Return what a run recorded of each epoch of its training."""
+    lines = (Path(run) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from benchmarks import SEED
 from benchmarks.child_process import run_in_child
 from benchmarks.machine import ROOT, MeasurementContext, machine
 from benchmarks.profiling import TimedFunction, profile
+from benchmarks.records import read_epochs
 from benchmarks.timing import print_progress, round_figure, spread, time_calls
 from multitudes.atomic import write_json
 from multitudes.batches.examples import Examples
@@ -142,7 +142,7 @@ def train_and_measure(
     data = PreparedData.open(prepared)
     with profile(PARTS) as stopwatch:
         readings = time_calls(lambda: loop.train(data, config, Path(out)), 1)
-    epochs = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = read_epochs(out)
     steps = epochs[-1]["step"]
     return {
         "width": config.model.width,

@@ -23,6 +23,7 @@ from benchmarks.peers.exchange import Clock, Sequences, Settings, Task, lists_fi
 from benchmarks.peers.export import evaluated_users
 from benchmarks.peers.systems import System, Trial
 from benchmarks.process import peak_mib
+from benchmarks.records import read_epochs
 from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
@@ -183,11 +184,10 @@ def train_own(prepared: str, variant: str, trial: dict[str, float], places: int,
     if variant == "joint":
         train(data, parse(RunConfig, _JOINT, "benchmarks.peers"), folder)
         cost, best = _cost(clock), json.loads((folder / "run.json").read_text(encoding="utf-8"))["best_epoch"]
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        second = [json.loads(line)["seconds"] for line in lines]
+        second = [epoch["seconds"] for epoch in read_epochs(folder)]
         # The passes take about the same, so the best one came after its share of the time.
         passes = {"best_cpu_s": round(cost["cpu_s"] * second[best - 1] / second[-1], 2)}
-        return {"stopped": "converged", "passes": len(lines), "best_pass": best} | passes | cost
+        return {"stopped": "converged", "passes": len(second), "best_pass": best} | passes | cost
     if variant == "linear":
         make_linear_run(data, folder)
         return {"stopped": "solved"} | _cost(clock)

@@ -3,7 +3,6 @@
 An epoch has only a few batches, drawn from all targets, and ends with a validation, so peak memory is reached early.
 """
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from benchmarks import SEED
 from benchmarks.process import memory_field_mib, peak_mib
 from benchmarks.profiling import profile
+from benchmarks.records import read_epochs
 from benchmarks.timing import round_figure
 from benchmarks.train import PARTS
 from multitudes.batches.examples import Examples
@@ -34,7 +34,7 @@ def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
     before = memory_field_mib("RssAnon")
     with profile(PARTS) as stopwatch, _anonymous_mib() as readings:
         fit(data, config, Path(out), execution=ExecutionConfig(gradient_accumulation=parts))
-    last = json.loads((Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last = read_epochs(out)[-1]
     found = {
         "items": data.n_items,
         "parts_of_a_batch": parts,
