@@ -29,7 +29,7 @@ class Stopwatch:
         self._clock = clock
         self._inner = [0.0]  # time of timed calls inside each open call
 
-    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def time_part(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``function`` with its own time counted as ``part``."""
 
         @functools.wraps(function)
@@ -59,7 +59,7 @@ def profile(watched: Iterable[TimedFunction], clock: Callable[[], float] = time.
     earlier = [(owner, name, vars(owner).get(name)) for _, owner, name in watched]
     try:
         for part, owner, name in watched:
-            setattr(owner, name, stopwatch.timed(part, getattr(owner, name)))
+            setattr(owner, name, stopwatch.time_part(part, getattr(owner, name)))
         yield stopwatch
     finally:
         for owner, name, function in earlier:

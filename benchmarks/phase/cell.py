@@ -28,7 +28,7 @@ from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
 from multitudes.index.tastes import NO_TASTE
 from multitudes.metrics.bootstrap import bootstrap_ratios
-from multitudes.metrics.coverage import class_shares, depth_at_coverage, served
+from multitudes.metrics.coverage import class_shares, depth_at_coverage, served_share
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import NO_ITEMS, SearchResult, find_candidates
@@ -131,7 +131,7 @@ class PlantedCell:
             new_R[self.users.event_BL[b] - first] = 0
             own_N = row_BN[b] - first
             recall_B[b] = new_R[own_N[(own_N >= 0) & (own_N < len(new_R))]].sum() / new_R.sum()
-        return ListFigures(np.nan_to_num(served(self._shares(row_BN), self.history_BC)), recall_B)
+        return ListFigures(np.nan_to_num(served_share(self._shares(row_BN), self.history_BC)), recall_B)
 
     def _lists(
         self, kind: InterestKind, vector_BKD: NDArray[np.float32], weight_BK: Column

@@ -69,7 +69,7 @@ def test_a_column_that_has_our_name_is_not_proposed_for_itself():
     columns = ColumnMap({"user_id": "", "topics": "rating"})
     assert not columns.renames("events", ["user_id", "item_id", "timestamp"])
     assert not columns.renames("items", ["item_id", "topics"])
-    assert columns.unused() == [
+    assert columns.unused_columns() == [
         "--map user_id=: a table needs it; map another to it",
         "--map topics=rating: no table with that column takes 'rating'",
     ]

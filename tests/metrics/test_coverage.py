@@ -53,7 +53,7 @@ def test_shares_of_lists_are_compared_with_those_of_histories(world):
         found = [c for c in held if q[c] >= p[c] / 2]
         kl = sum(x * np.log(x / (0.99 * y + 0.01 * x)) for x, y in zip(p, q, strict=True) if x)
         head = p.index(max(p))
-        assert coverage.served(list_BC, history_BC)[b] == approx(len(found) / len(held) if held else np.nan)
+        assert coverage.served_share(list_BC, history_BC)[b] == approx(len(found) / len(held) if held else np.nan)
         assert coverage.miscalibration(list_BC, history_BC)[b] == approx(kl if held else np.nan)
         assert coverage.head_excess(list_BC, history_BC)[b] == approx(q[head] - p[head] if held else np.nan)
 

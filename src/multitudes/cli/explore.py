@@ -9,7 +9,7 @@ import typer
 
 from multitudes.atomic import write_text
 from multitudes.cli.options import reject_options
-from multitudes.cli.output import counted, print_json, print_next, prints_json
+from multitudes.cli.output import amount, print_json, print_next, prints_json
 from multitudes.errors import UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import ProgressBar
@@ -192,6 +192,6 @@ def _export(
     both = None if other is None else Beside(other.name, others)
     write_text(file, static_page(explorer.map(), answers, both, pictures.origins))
     size = file.stat().st_size
-    typer.echo(f"{file}: {counted(len(answers), 'user')}, {size / 1e3:,.0f} kB; open it in a browser")
+    typer.echo(f"{file}: {amount(len(answers), 'user')}, {size / 1e3:,.0f} kB; open it in a browser")
     print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})
     print_next("explore", releases)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import counted, print_json, print_next, print_table
+from multitudes.cli.output import amount, print_json, print_next, print_table
 from multitudes.errors import UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
@@ -111,9 +111,9 @@ def print_published(to: Path, published: "PublishResult") -> None:
         f" tower equal to the model within {published.largest_difference:.0e} on {published.checked_users:,} users"
     )
     if added or removed:
-        typer.echo(f"taken over: {counted(added, 'added item')}, {removed:,} removed")
+        typer.echo(f"taken over: {amount(added, 'added item')}, {removed:,} removed")
     if published.waiting_items:
-        waiting = counted(published.waiting_items, "added item")
+        waiting = amount(published.waiting_items, "added item")
         typer.echo(f"without a vector in this release: {waiting}; a later one may have them")
     if (passed := published.gate) is not None:
         compared = ""
@@ -152,7 +152,7 @@ def items_command(
 
     if action == "export":
         version, items = export_items(releases, file)
-        typer.echo(f"{file}: release {version}, {counted(items, 'item')}")
+        typer.echo(f"{file}: release {version}, {amount(items, 'item')}")
         print_json({"action": action, "releases": str(releases), "file": str(file), "version": version, "items": items})
         return
     if action == "add":
@@ -162,27 +162,27 @@ def items_command(
         record, cut_bytes = added._asdict(), added.cut_bytes
     else:
         removed = remove_items(releases, file, sign=sign)
-        typer.echo(f"{releases}: release {removed.version}, {counted(removed.removed, 'item')} removed")
+        typer.echo(f"{releases}: release {removed.version}, {amount(removed.removed, 'item')} removed")
         record, cut_bytes = removed._asdict(), removed.cut_bytes
     if cut_bytes:
-        typer.echo(f"multitudes: warning: cut off an unfinished update of {counted(cut_bytes, 'byte')}", err=True)
+        typer.echo(f"multitudes: warning: cut off an unfinished update of {amount(cut_bytes, 'byte')}", err=True)
     print_json({"action": action, "releases": str(releases), **record})
 
 
 def _print_added_items(releases: Path, added: "AddedItems") -> None:
     from multitudes.data.clean.tables import repair_text
 
-    typer.echo(f"{releases}: release {added.version}, {counted(added.new, 'item')} added, {added.replaced:,} replaced")
+    typer.echo(f"{releases}: release {added.version}, {amount(added.new, 'item')} added, {added.replaced:,} replaced")
     for name, count in added.repairs.items():
         typer.echo(f"repair: {repair_text(name, count)}")
     if added.unknown_topics:
-        typer.echo(f"unknown to this release: {counted(added.unknown_topics, 'topic')}; the next one may know them")
+        typer.echo(f"unknown to this release: {amount(added.unknown_topics, 'topic')}; the next one may know them")
     if added.unread_columns:
         names = ", ".join(added.unread_columns)
         typer.echo(f"this release also reads {names}; the file lacks it, so it is unknown for all items")
     if added.undescribed:
         typer.echo(
-            f"with neither a topic nor an embedding that this release reads: {counted(added.undescribed, 'item')}; such"
+            f"with neither a topic nor an embedding that this release reads: {amount(added.undescribed, 'item')}; such"
             " vectors hardly differ, and are not used in histories"
         )
 
@@ -234,8 +234,8 @@ def rollback_command(
     for what, items in (("added item", done.added), ("removal", done.removed)):
         if items:
             names = first_of([str(item) for item in items])
-            typer.echo(f"taken over from {done.former}: {counted(len(items), what)}: {names}")
+            typer.echo(f"taken over from {done.former}: {amount(len(items), what)}: {names}")
     if done.left:
         left = first_of([str(item) for item in done.left])
-        typer.echo(f"left out: {counted(len(done.left), 'item')} added to {done.former}: {left}")
+        typer.echo(f"left out: {amount(len(done.left), 'item')} added to {done.former}: {left}")
     print_json({"releases": str(releases), **done._asdict()})

@@ -8,7 +8,7 @@ import typer
 
 from multitudes.api import MAX_LIST
 from multitudes.cli.options import SetOption, parse_overrides, reject_options
-from multitudes.cli.output import counted, print_json, print_next, print_table, prints_json
+from multitudes.cli.output import amount, print_json, print_next, print_table, prints_json
 from multitudes.errors import UsageError
 from multitudes.ids import parse_id
 from multitudes.progress import ProgressBar
@@ -157,12 +157,12 @@ def _recommend_all(
         counts = recommend_all(releases, out, batch, progress=progress, **options)
     users, candidates, filled = counts.users, counts.candidates, counts.degraded
     typer.echo(
-        f"{out}: {counted(users, 'user')}, {counted(candidates, 'candidate')}; filled with popular items: {filled:,}"
+        f"{out}: {amount(users, 'user')}, {amount(candidates, 'candidate')}; filled with popular items: {filled:,}"
     )
     record = {"out": str(out), **counts._asdict()}
     if export is not None:
         rows = export_results(out, export)
-        typer.echo(f"{export}: {counted(rows, 'row')}")
+        typer.echo(f"{export}: {amount(rows, 'row')}")
         record |= {"export": str(export), "rows": rows}
     print_json(record)
 
@@ -199,7 +199,7 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
 
     console = console or Console()
     who = "anonymous user" if recommendation.user_id is None else _one_line(f"user {recommendation.user_id}")
-    n = counted(len(recommendation.candidates), "candidate")
+    n = amount(len(recommendation.candidates), "candidate")
     console.print(Text.assemble((who, "bold"), f"  ·  {n}  ·  release {recommendation.release}"))
     for note in _notes(recommendation):
         console.print(Text(note, style="yellow"))

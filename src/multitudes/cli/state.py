@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multitudes.cli.options import reject_options
-from multitudes.cli.output import counted, print_json
+from multitudes.cli.output import amount, print_json
 from multitudes.data.location import reject_url
 from multitudes.progress import ProgressBar
 
@@ -62,7 +62,7 @@ def _back_up(data: Path, to: Path) -> None:
 
     result = back_up(data, to)
     state = "the user states" if result.state else "no user states (they are not in the folder: back up their server)"
-    typer.echo(f"{to}: {state} and {counted(result.log_files, 'file')} of the logs")
+    typer.echo(f"{to}: {state} and {amount(result.log_files, 'file')} of the logs")
     print_json({"data": str(data), "to": str(to), **result._asdict()})
 
 
@@ -71,7 +71,7 @@ def _restore(backup: Path, data: Path) -> None:
 
     result = restore(backup, data)
     typer.echo(
-        f"{data}: {counted(result.segments, 'segment')}, {counted(result.erased_rows, 'row')} of erased users left out"
+        f"{data}: {amount(result.segments, 'segment')}, {amount(result.erased_rows, 'row')} of erased users left out"
     )
     print_json({"backup": str(backup), "data": str(data), **result._asdict()})
 

@@ -7,7 +7,7 @@ import typer
 
 from multitudes.atomic import write_text
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import counted, print_json, print_next
+from multitudes.cli.output import amount, print_json, print_next
 from multitudes.errors import MultitudesError
 from multitudes.extras import require_extra
 from multitudes.progress import ProgressBar
@@ -75,14 +75,14 @@ def _write_report(result: "StudyResult") -> None:
 def _print_study(result: "StudyResult") -> None:
     cells, record = result.record["cells"], result.record
     if result.n_done:
-        typer.echo(f"{result.folder}/outcomes.parquet: what each user got from {counted(result.n_done, 'cell')}")
-    typer.echo(f"{result.folder}/cells.json: settings, tuning and cost of {counted(len(cells), 'cell')}")
-    typer.echo(f"split: {record['split']}; the test split was opened {counted(record['opened_test'], 'time')}")
+        typer.echo(f"{result.folder}/outcomes.parquet: what each user got from {amount(result.n_done, 'cell')}")
+    typer.echo(f"{result.folder}/cells.json: settings, tuning and cost of {amount(len(cells), 'cell')}")
+    typer.echo(f"split: {record['split']}; the test split was opened {amount(record['opened_test'], 'time')}")
 
     for note in record["notes"]:
         typer.echo(f"multitudes: warning: {note}", err=True)
     if result.n_outdated:
-        outdated = counted(result.n_outdated, "cell")
+        outdated = amount(result.n_outdated, "cell")
         typer.echo(f"multitudes: warning: computed by other code: {outdated}; --fresh repeats them", err=True)
 
 

@@ -150,7 +150,7 @@ class ColumnMap:
             found[column] = canonical
         return found
 
-    def unused(self) -> list[str]:
+    def unused_columns(self) -> list[str]:
         """Return a sentence for each column of the map that no table had; ``renames`` has seen them all."""
         sentences = []
         for column, canonical in ((column, to) for column, to in self.columns.items() if column not in self._used):

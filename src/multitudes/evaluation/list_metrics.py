@@ -64,11 +64,11 @@ class Metric(NamedTuple):
     digits: int = 3  # after the point, in tables
 
 
-def _served(lists: EvaluatedLists) -> Column:
+def _served_share(lists: EvaluatedLists) -> Column:
     if lists.reference is None:
         return np.full(len(lists.held), np.nan)
     clusters = lists.reference.clusters
-    return coverage.served(clusters.list_shares(lists.item_BN), clusters.history_BC)
+    return coverage.served_share(clusters.list_shares(lists.item_BN), clusters.history_BC)
 
 
 def _topics_hit(lists: EvaluatedLists) -> Column:
@@ -82,7 +82,7 @@ METRICS: Final = Registry(
     "metrics",
     Metric,
     {
-        "served": Metric("served", "share of a user's interests that get half their share of the list", _served),
+        "served": Metric("served", "share of a user's interests that get half their share of the list", _served_share),
         "recall": Metric("recall", "share of a user's targets in the list", lambda lists: ranking.recall(*lists.ranks)),
         "ndcg": Metric("NDCG", "the same, weighted by place", lambda lists: ranking.ndcg(*lists.ranks)),
         "topics": Metric("topics hit", "distinct topics of the targets in the list", _topics_hit, digits=2),

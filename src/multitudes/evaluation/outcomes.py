@@ -94,7 +94,7 @@ def _coverage_measures(
         "worst_recall": by_class.worst_recall_B,
         **{f"adopted_{m}": (by_class.hits_BC >= m).sum(axis=1).astype(np.float64) for m in (1, 3)},
         "alpha_ndcg": coverage.alpha_ndcg(rank_T, class_T, offset, n_classes, ranked_BN.shape[1]),
-        "topics_served": coverage.served(of_topics_BC, reference.topics.history_BC),
+        "topics_served": coverage.served_share(of_topics_BC, reference.topics.history_BC),
         "topics_kl": coverage.miscalibration(of_topics_BC, reference.topics.history_BC),
     }
 

@@ -224,7 +224,7 @@ class Evaluator:
                 controls[name] = user_vectors(self._run, held, self._retrieve, self._catalogue, name)
         of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
         scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID)
-        new = self._shared(vectors, histories)
+        new = self._search_shared(vectors, histories)
         own_new = search_system(vectors, self._catalogue, self._budgets, histories, self._retrieve, new)
         main, evaluated = (main_budget(self._budgets),), [(of_systems[0], self._budgets)]
         for system in of_systems[1:] if self._controls != "none" else ():
@@ -232,7 +232,7 @@ class Evaluator:
             evaluated.append((system, self._budgets if at_all_budgets else main))
         return _SearchedUsers(held, histories, vectors, evaluated, *scores, new, own_new)
 
-    def _shared(self, vectors: UserVectors, excluded: Sequence[NDArray[np.int64]]) -> SearchResult:
+    def _search_shared(self, vectors: UserVectors, excluded: Sequence[NDArray[np.int64]]) -> SearchResult:
         """Return what each vector of the run finds for lists of up to the main budget, by any blend."""
         depth_B1 = proposals(vectors, main_budget(self._budgets))
         return search_vectors(vectors, self._catalogue, depth_B1, excluded, self._retrieve)
@@ -277,7 +277,7 @@ class Evaluator:
     ) -> dict[ListKey, RankedLists]:
         """Return the lists of each system at each budget; ``own`` are those of the run without the history, or None."""
         is_new, lists = own is not None, dict[ListKey, RankedLists]()
-        shared = users.new.select(row_B) if is_new else self._shared(users.vectors.select(row_B), excluded.items)
+        shared = users.new.select(row_B) if is_new else self._search_shared(users.vectors.select(row_B), excluded.items)
         for system, budgets in users.systems:
             vectors, found, own = system.vectors.select(row_B), own, None
             if found is None:

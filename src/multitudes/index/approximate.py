@@ -100,7 +100,7 @@ class ApproximateIndex(Segment):
             group = request.select(coded)
             list_Q = self._table.postings.topic_T.searchsorted(request.topic_Q[coded])
             proposed_WM = self._of_topics.propose_in(list_Q, group.query_QD, count_Q[coded])
-            row_WM, score_WM = self._scored(group.query_QD, proposed_WM)
+            row_WM, score_WM = self._with_scores(group.query_QD, proposed_WM)
             key_WM = sort_keys(row_WM, score_WM, _is_excluded(row_WM, group))
             write_hits(hits, coded, top_filtered(key_WM, group.limit_Q, group.max_limit).hits)
         short = np.flatnonzero(hits.count_Q < np.minimum(request.limit_Q, size_Q - excluded_Q))
@@ -160,7 +160,7 @@ class ApproximateIndex(Segment):
     def rank(self, request: SearchRequest, levels: QueryLevels) -> Ranking:
         """Search all items once; the filters of the request are ignored."""
         proposed_QM = self._engine.propose(request.query_QD, levels.effort_Q, levels.proposals_Q)
-        row_QM, score_QM = self._scored(request.query_QD, proposed_QM)
+        row_QM, score_QM = self._with_scores(request.query_QD, proposed_QM)
         key_QN = sort_keys(row_QM, score_QM)[:, : request.max_limit]
         hits = top_filtered(key_QN, request.limit_Q, request.max_limit).hits
         is_short_Q = hits.count_Q < request.limit_Q
@@ -181,7 +181,7 @@ class ApproximateIndex(Segment):
         count_Q = (unfiltered.proposals_Q + levels.proposals_Q - (levels.depth_Q - unfiltered.depth_Q) + 1) // 2
         count_Q = np.minimum(levels.proposals_Q, count_Q + above_Q)
         proposed_QM = self._engine.propose(group.query_QD, levels.effort_Q, count_Q)
-        row_QM, score_QM = self._scored(group.query_QD, proposed_QM)
+        row_QM, score_QM = self._with_scores(group.query_QD, proposed_QM)
         tuned_depth_Q = (DEPTH_TOLERANCE * levels.depth_Q).astype(np.int64)
         key_QM = sort_keys(row_QM, score_QM, _is_excluded(row_QM, group))[:, : tuned_depth_Q.max()]
         key_QM |= np.arange(key_QM.shape[1]) >= tuned_depth_Q[:, None]
@@ -189,7 +189,7 @@ class ApproximateIndex(Segment):
         is_short_Q = hits.count_Q < group.limit_Q
         return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, needed_Q))
 
-    def _scored(
+    def _with_scores(
         self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the proposed rows, ascending, and their exact scores."""

@@ -42,7 +42,7 @@ def has_interests(history_BC: Column) -> NDArray[np.bool_]:
     return np.asarray(np.any(is_interest(history_BC), axis=1))
 
 
-def served(list_BC: Column, history_BC: Column) -> Column:
+def served_share(list_BC: Column, history_BC: Column) -> Column:
     """Return the share of a user's interests that get half their share of the list (B,); NaN without interests."""
     interest_BC = is_interest(history_BC)
     is_served_BC = interest_BC & (list_BC >= _SERVED * history_BC)

@@ -43,11 +43,11 @@ def main_comparison(summary: dict[str, Any]) -> tuple[str, dict[str, tuple[str, 
     strongest = {name: found for name, one in data.items() if (found := one.get("strongest_baseline"))}
     if strongest:
         return "", {name: (found["method"], found["minus"]) for name, found in strongest.items()}
-    differences = {name: {m: e["minus"]["hr"] for m, e in _compared(one, "method")} for name, one in data.items()}
+    differences = {name: {m: e["minus"]["hr"] for m, e in _comparisons(one, "method")} for name, one in data.items()}
     return reference, {name: (reference, minus) for name, minus in differences.items() if minus}
 
 
-def _compared(data_set: dict[str, Any], role: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _comparisons(data_set: dict[str, Any], role: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the methods of a role that are compared with the reference."""
     return ((m, e) for m, e in data_set["methods"].items() if e["role"] == role and "hr" in e["minus"])
 
@@ -112,7 +112,7 @@ def _verdicts(summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         is_shown = adjusted[key] < summary["level"]
         yield key[0], _STRONGEST, "level" if not is_shown else "better" if (gain["mean"] or 0) > 0 else "worse"
     for data_set in data:
-        for method, entry in (pair for role in ("method", "baseline") for pair in _compared(data_set, role)):
+        for method, entry in (pair for role in ("method", "baseline") for pair in _comparisons(data_set, role)):
             if verdict := entry["minus"]["hr"].get("verdict"):
                 yield method, summary["reference"], verdict
         for method, controls in data_set["controls"].items():
@@ -179,7 +179,7 @@ def _methods_table(data_set: dict[str, Any], reference: str) -> Table:
         gain = "reference" if method == reference else _difference(entry["minus"].get("hr"))
         p = entry["minus"].get("hr", {}).get("adjusted")
         adjusted = "" if p is None else "< .001" if p < 0.001 else format_number(p)
-        ahead = [_starred(strongest["minus"].get(method))] if strongest["minus"] else []
+        ahead = [_gain_text(strongest["minus"].get(method))] if strongest["minus"] else []
         rates = entry["by_seed"]
         seeds = f"{format_number(min(rates))}–{format_number(max(rates))}" if len(rates) > 1 else ""
         label = f"↳ {method.partition('/')[2]}" if "/" in method else method
@@ -253,7 +253,7 @@ def _kinds_table(data_set: dict[str, Any]) -> Table:
             segment_label(name, label),
             f"{segment['targets']:,}",
             format_number(segment["rates"][whole]["mean"]),
-            *(f"{format_number(segment['rates'][m]['mean'])} ({_starred(segment['minus'][m])})" for m in others),
+            *(f"{format_number(segment['rates'][m]['mean'])} ({_gain_text(segment['minus'][m])})" for m in others),
         ]
         for name, segments in kinds["segments"].items()
         for label, segment in segments.items()
@@ -312,7 +312,7 @@ def _difference(gain: dict[str, Any] | None, digits: int = 4) -> Cell | str:
     return Cell(f"{format_difference(gain, digits).removesuffix(' *')} {verdict}".strip(), verdict)
 
 
-def _starred(gain: Estimate | None) -> str:
+def _gain_text(gain: Estimate | None) -> str:
     return "–" if gain is None else format_difference(gain)
 
 

@@ -70,7 +70,7 @@ def found_lists(
     numbers = {(b, one.interest): _numbers(release, one, width) for b, own in enumerate(found) for one in own}
     user_Q, column_Q = np.nonzero(vectors.mask_BK)
     queries = zip(user_Q.tolist(), column_Q.tolist(), searched_topics(vectors, config)[user_Q, column_Q], strict=True)
-    items = [_allowed(catalogue, numbers.get((b, k), NO_ITEMS), excluded[b], topic) for b, k, topic in queries]
+    items = [_allowed_items(catalogue, numbers.get((b, k), NO_ITEMS), excluded[b], topic) for b, k, topic in queries]
     hits = empty_hits(len(items), max(map(len, items), default=0))
     hits.count_Q[:] = list(map(len, items))
     for q, item_M in enumerate(items):
@@ -95,7 +95,7 @@ def _numbers(release: Release, found: FoundItems, width: int) -> NDArray[np.int6
     return number_M
 
 
-def _allowed(
+def _allowed_items(
     catalogue: Catalogue, number_M: NDArray[np.int64], excluded: NDArray[np.int64], topic: int
 ) -> NDArray[np.int64]:
     """Return what a search may find of some items: distinct, not removed, not excluded, and of the topic."""

@@ -81,7 +81,7 @@ def resolve_requests(
     may_be_cached = degradation == Degradation.CACHED
     pairs = [(one, cache.get(one.user_id) if may_be_cached or one.state_error else None) for one in requests]
     unread = [one.user_id for one, cached in pairs if cached is None and one.user_state is None]
-    published = builder.published([user_id for user_id in unread if user_id is not None])
+    published = builder.from_release_by_id([user_id for user_id in unread if user_id is not None])
     return [_resolve(builder, request, degradation, cached, published) for request, cached in pairs]
 
 

@@ -50,7 +50,7 @@ class UserContextBuilder:
         self._negative_actions = frozenset(manifest.negative_actions)
         self._positive_codes = [self._action_code[name] for name in manifest.positive_actions]
 
-    def published(self, user_ids: Sequence[Id]) -> dict[Id, UserContext]:
+    def from_release_by_id(self, user_ids: Sequence[Id]) -> dict[Id, UserContext]:
         """Return those users that the release has, as it has them."""
         numbers = self.release.user_numbers.numbers(user_ids)
         found = self.from_release((numbers[numbers > 0] - 1).tolist())

@@ -143,7 +143,7 @@ def compare(
     models, so that differences are paired by seed too.
     """
     found = [outcomes.measure(method, measure) for method in methods]
-    found, weight_B = weighted(outcomes, measure, found)
+    found, weight_B = with_weights(outcomes, measure, found)
     if member_B is not None:
         found, weight_B = [one._replace(value_SB=one.value_SB[:, member_B]) for one in found], weight_B[member_B]
     estimates = resampling(found, weight_B, for_verdict=for_verdict)
@@ -237,7 +237,7 @@ def _paired_differences(
     }
     if not gains:
         return {}
-    estimates = resampling(*weighted(outcomes, measure, list(gains.values())), for_verdict=for_verdict)
+    estimates = resampling(*with_weights(outcomes, measure, list(gains.values())), for_verdict=for_verdict)
     p_values = [round(p_value(estimates.draw_RM[:, number]), 6) for number in range(len(gains))]
     return {name: as_json(estimates.interval(n)) | {"p": p_values[n]} for n, name in enumerate(gains)}
 
@@ -270,7 +270,7 @@ def difference_interval(estimates: Estimates, method: int, reference: int) -> di
     return as_json(estimates.difference(method, reference)) | {"p": round(p_value(draw_R), 6), "relative": relative}
 
 
-def weighted(
+def with_weights(
     outcomes: PairedOutcomes, measure: str, found: list[SeedOutcomes]
 ) -> tuple[list[SeedOutcomes], NDArray[np.float64]]:
     """Return outcomes with the weights of the users (B,): targets for hits, 1 where a mean over users is defined."""

@@ -30,7 +30,7 @@ from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.reference_clusters import ReferenceClusters
 from multitudes.metrics import ranking
-from multitudes.metrics.coverage import served
+from multitudes.metrics.coverage import served_share
 from multitudes.retrieval.allocation import proposals, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import DEFAULT_SHARES, Blend, RetrieveConfig, Shares
@@ -163,7 +163,7 @@ def _try_lists(
         weight_BT = None if calibrated.taste_BT is None or not calibration else calibration * calibrated.taste_BT
         tasted, settled = vectors._replace(taste_BT=weight_BT), config.model_copy(update=settings)
         hits_B, item_BN = hits_of_users(tasted, items, users, n, run, settled, lists)
-        served_B = served(clusters.list_shares(item_BN), clusters.history_BC)
+        served_B = served_share(clusters.list_shares(item_BN), clusters.history_BC)
         tried.append(TriedList(shares, calibration, hits_B, served_B))
     return tried
 

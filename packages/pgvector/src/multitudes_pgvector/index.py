@@ -200,7 +200,7 @@ class PgvectorIndex:
             session.execute(f"COMMENT ON VIEW {view} IS '{_MADE_BY}{release}'")
 
         self.connection.call("move the view", move)
-        for name in self.connection.call("list tables", lambda session: _expired(session, self.config, self.name)):
+        for name in self.connection.call("list tables", lambda session: _old_tables(session, self.config, self.name)):
             _drop(self.connection, name)
 
     def discard(self) -> None:
@@ -328,7 +328,7 @@ def _table_names(config: PgvectorConfig) -> str:
     return rf"^{config.name}_\d{{8}}_\d{{6}}_\d{{6}}_[0-9a-f]{{8}}$"
 
 
-def _expired(session: Session, config: PgvectorConfig, serving: str) -> list[str]:
+def _old_tables(session: Session, config: PgvectorConfig, serving: str) -> list[str]:
     """Return the tables that no release needs: all but that of the view, the newest ``kept`` others, and young ones."""
     statement = "SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid) AND relname ~ %s"
     names = {str(row[0]) for row in session.execute(statement, [_table_names(config)])} - {serving}

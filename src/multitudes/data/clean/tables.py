@@ -96,7 +96,7 @@ def clean_tables(
     column_map = column_map or ColumnMap()
     engine.rename_columns(column_map)
     loaded, inputs = _load_tables(engine, data, logs, progress)
-    if sentences := column_map.unused():
+    if sentences := column_map.unused_columns():
         raise UsageError("; ".join(sentences))
     if earlier is not None and "events" in loaded and "logged" in loaded:
         raise UsageError("--events cannot be appended together with the data's own events; give one of them")

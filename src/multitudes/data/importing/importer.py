@@ -216,7 +216,7 @@ def _guess_all(
         problems.append("no file has events; expected one with users and items")
     if not any(guess.table == "items" for guess in guesses) and not problems:
         guesses = _add_described_items(engine, guesses, column_map, config)
-    problems += column_map.unused()
+    problems += column_map.unused_columns()
     if problems:
         raise DataError(_join(problems))
     return guesses

@@ -25,7 +25,7 @@ from multitudes_lab.simulation.world_config import WorldConfig, day_start_s
 __all__ = ["CLICK", "HIDE", "NOTHING", "SAVE", "Actions", "World"]
 
 _FRESH_DAYS = 3.0  # an item's freshness falls to a third within them
-_BLOCK_PAIRS = 2**16  # pairs computed at a time: their arrays fit the processor's cache
+_CHUNK_PAIRS = 2**16  # pairs computed at a time: their arrays fit the processor's cache
 _EVENING = 20 / 24  # the most frequent time of a visit, as a share of the day
 _CLICK_MOOD, _HIDE_MOOD = 0.2, 1.0  # effect on the mood, in saves
 
@@ -33,14 +33,14 @@ _CLICK_MOOD, _HIDE_MOOD = 0.2, 1.0  # effect on the mood, in saves
 Method = TypeVar("Method", bound=Callable[..., NDArray[Any]])
 
 
-def _in_blocks(method: Method) -> Method:
+def _in_chunks(method: Method) -> Method:
     """Return a method of a day, users and their rows that computes some users at a time."""
 
     @wraps(method)
     def run(world: Any, day: int, user_B: NDArray[np.int64], *rows: NDArray[Any]) -> NDArray[Any]:  # noqa: ANN401
-        size = max(1, _BLOCK_PAIRS // max(1, rows[0].shape[1]))
-        blocks = [slice(first, first + size) for first in range(0, max(1, len(user_B)), size)]
-        return np.concatenate([method(world, day, user_B[block], *(of[block] for of in rows)) for block in blocks])
+        size = max(1, _CHUNK_PAIRS // max(1, rows[0].shape[1]))
+        chunks = [slice(first, first + size) for first in range(0, max(1, len(user_B)), size)]
+        return np.concatenate([method(world, day, user_B[chunk], *(of[chunk] for of in rows)) for chunk in chunks])
 
     return cast("Method", run)
 
@@ -94,7 +94,7 @@ class World:
         """Return the time at which each user's session begins on ``day``, in seconds since 1970."""
         return self._time_of_day(day, "visit time", user_B)
 
-    @_in_blocks
+    @_in_chunks
     def appeal(self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the log-odds of a save (B, N) before position, fatigue and saturation; -inf for negative items."""
         liked = self._tastes.at_day(day, user_B)
@@ -119,7 +119,7 @@ class World:
         log_odds_BN = np.log(odds_BN) + of_item_I[item_BN] + pair_BN + ready_B1
         return np.where(item_BN < 0, np.float32(-np.inf), log_odds_BN)
 
-    @_in_blocks
+    @_in_chunks
     def draw_reactions(
         self,
         day: int,
