@@ -30,7 +30,7 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     opened, ours = World.open(Path(world)), load_index(Path(index))
     seen = [first_distinct(opened.best_of(user), EXCLUDED) for user in range(users)]
     timings = clock.time_ways(_ways(opened, ours, seen), users, rounds, print_progress(f"{engine}: requests"))
-    wanted = _wanted(opened, seen)
+    wanted = _exact_answers(opened, seen)
     return {
         name: clock.figures(timed, [wanted[name](user) for user in range(users)]) for name, timed in timings.items()
     }
@@ -52,7 +52,7 @@ def _ways(world: World, index: Index, seen: list[Ids]) -> dict[str, Way]:
     }
 
 
-def _wanted(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]:
+def _exact_answers(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]:
     """Return for each way the exact answer by user."""
     divided = shared_limits()
     return {

@@ -61,7 +61,7 @@ def real_sets(study: Path) -> list[RealSet]:
     return found
 
 
-def written_into(page: str, results: Mapping[str, Any], sets: Sequence[RealSet]) -> str:
+def update_page(page: str, results: Mapping[str, Any], sets: Sequence[RealSet]) -> str:
     """Return docs/phase.md with the picture and the real sets between its marks."""
     return replace_table(BEGIN, "\n".join(_lines(results, sets)).strip(), page)
 
@@ -91,7 +91,7 @@ def record(results: Mapping[str, Any]) -> str:
     lines += _by_corpus(cells, lambda cell: " / ".join(format_number(cell["depth"][arm]) for arm in (ONE, OPTIMUM)))
     for arm, name in _BESIDE.items():
         lines += [f"## Interests served: several vectors − {name}", ""]
-        lines += _by_corpus(cells, partial(_served, arm))
+        lines += _by_corpus(cells, partial(_served_gain, arm))
     lines += [
         "## Recall",
         "",
@@ -125,7 +125,7 @@ def _by_corpus(cells: Mapping[str, Any], text: Callable[[Mapping[str, Any]], str
     return table(["width, tastes", *corpora], ([name, *values] for name, values in rows.items()))
 
 
-def _served(arm: str, cell: Mapping[str, Any]) -> str:
+def _served_gain(arm: str, cell: Mapping[str, Any]) -> str:
     return _gain(cell["served gain"][f"{SEVERAL} − {arm}"])
 
 
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     picture = given.out.parent / PICTURE
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw(results["cells"], sets, picture)
-    given.out.write_text(written_into(given.out.read_text(encoding="utf-8"), results, sets), encoding="utf-8")
+    given.out.write_text(update_page(given.out.read_text(encoding="utf-8"), results, sets), encoding="utf-8")
     given.record.write_text(record(results), encoding="utf-8")
     print(given.out, given.record)
 

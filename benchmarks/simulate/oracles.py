@@ -28,7 +28,7 @@ def several(world: World, day: int) -> Niches:
     return np.take_along_axis(niche_UK.astype(np.int64), which_US, axis=1)
 
 
-def strayed(world: World, day: int) -> Niches:
+def stray(world: World, day: int) -> Niches:
     """Return the favourite niche of each user, and a random niche in every third place (U, S)."""
     niche_US = head(world, day)
     anywhere_US = (_draw(world, "oracle stray", day) * world.config.niches).astype(np.int64)

@@ -78,7 +78,7 @@ CLAIMS = (
 )
 
 
-def measured(folders: Sequence[Path], earlier: dict[str, Any]) -> dict[str, Any]:
+def make_record(folders: Sequence[Path], earlier: dict[str, Any]) -> dict[str, Any]:
     """Return the record of the experiments in ``folders``; other worlds are those of an ``earlier`` record.
 
     Raises:
@@ -86,7 +86,7 @@ def measured(folders: Sequence[Path], earlier: dict[str, Any]) -> dict[str, Any]
     """
     worlds: dict[str, Any] = {}
     for folder in folders:
-        head, config = MeasurementContext(), finished(folder)
+        head, config = MeasurementContext(), finished_part(folder)
         name = world_name(config)
         if name in worlds:
             raise UsageError(f"{folder}: a second experiment in the world '{name}'; give one folder for each world")
@@ -95,7 +95,7 @@ def measured(folders: Sequence[Path], earlier: dict[str, Any]) -> dict[str, Any]
     return {"worlds": {name: merged[name] for name in sorted(merged, key=_place)}}
 
 
-def finished(folder: Path) -> ExperimentConfig:
+def finished_part(folder: Path) -> ExperimentConfig:
     """Return the finished part of the experiment in a folder.
 
     Raises:
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")
     given = parser.parse_args()
     try:
-        write_json(given.out, measured([folder.resolve() for folder in given.folders], read_records(given.out)))
+        write_json(given.out, make_record([folder.resolve() for folder in given.folders], read_records(given.out)))
     except MultitudesError as error:
         parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
 

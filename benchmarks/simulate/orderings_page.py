@@ -88,7 +88,7 @@ def _lift(world: Mapping[str, Any], arm: str, metric: str) -> str:
     if arm == control:
         any_lift = next(iter(lifts for key, lifts in world["lifts"].items() if key.endswith(f" / {control}")), None)
         return "control" if any_lift is None else f"control: {any_lift[f'{metric}, {_EVERYBODY}']['control']:.2f}"
-    return said(world["lifts"][f"{arm} / {control}"][f"{metric}, {_EVERYBODY}"])
+    return lift_text(world["lifts"][f"{arm} / {control}"][f"{metric}, {_EVERYBODY}"])
 
 
 def _tastes(world: Mapping[str, Any], arm: str) -> str:
@@ -104,8 +104,8 @@ def _claims(name: str, world: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _row(claim: Claim, found: Mapping[str, Any]) -> list[str]:
-    cells = [said(found[f"feed_saves, {cohort}"]) for cohort in (_EVERYBODY, "core", "non-core")]
-    adopted = said(found[f"adopted_topics, {_EVERYBODY}"])
+    cells = [lift_text(found[f"feed_saves, {cohort}"]) for cohort in (_EVERYBODY, "core", "non-core")]
+    adopted = lift_text(found[f"adopted_topics, {_EVERYBODY}"])
     return [claim.said, claim.paper, *cells, adopted, came_back(claim, found[f"feed_saves, {_EVERYBODY}"])]
 
 
@@ -116,7 +116,7 @@ def came_back(claim: Claim, one: Mapping[str, Any]) -> str:
     return "yes" if (one["low"] > 0) == claim.better else "**the other way round**"
 
 
-def said(one: Mapping[str, Any]) -> str:
+def lift_text(one: Mapping[str, Any]) -> str:
     """Return a lift in percent with its interval."""
     if one["lift"] is None:
         return "–"

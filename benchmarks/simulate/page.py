@@ -34,7 +34,7 @@ _SARDINE_HEADS = {
 }
 
 
-def written_into(page: str, results: Mapping[str, Any], sardine: Mapping[str, Any]) -> str:
+def update_page(page: str, results: Mapping[str, Any], sardine: Mapping[str, Any]) -> str:
     """Return a page with the figures, and those beside SARDINE, between their markers."""
     page = replace_table(BEGIN, "\n".join(figures(results)).strip(), page)
     return replace_table(BEGIN_SARDINE, "\n".join(_sardine(sardine["figures"])).strip(), page)
@@ -46,7 +46,7 @@ def figures(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"![The marginals of the world beside those of public data sets]({PICTURE})"
     yield ""
     public = {name: found for name, found in sets.items() if name != WORLD}
-    rows = [compared(said, path, sets[WORLD], public) for said, path in lines()]
+    rows = [compare(said, path, sets[WORLD], public) for said, path in lines()]
     head = ["", WORLD, f"{len(public)} public set{'s' if len(public) > 1 else ''}, lowest to highest", "within"]
     yield from table(head, (row for row in rows if row))
     worlds = results["prize"]["figures"]["worlds"]
@@ -77,7 +77,7 @@ def lines() -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "events that repeat one of the same user", ("repeat_share",)
 
 
-def compared(said: str, path: tuple[str, ...], world: Mapping[str, Any], public: Mapping[str, Any]) -> list[str] | None:
+def compare(said: str, path: tuple[str, ...], world: Mapping[str, Any], public: Mapping[str, Any]) -> list[str] | None:
     """Return a row of the table; None if no public set has the figure."""
     own, others = at(world, path), [value for found in public.values() if (value := at(found, path)) is not None]
     if own is None or not others:
@@ -133,5 +133,5 @@ def _two_digits(shares: Iterable[float]) -> Iterator[str]:
 if __name__ == "__main__":
     file = Path(sys.argv[1])
     kept, sardine = (json.loads(record.read_text(encoding="utf-8")) for record in (RESULTS, SARDINE))
-    file.write_text(written_into(file.read_text(encoding="utf-8"), kept, sardine), encoding="utf-8")
+    file.write_text(update_page(file.read_text(encoding="utf-8"), kept, sardine), encoding="utf-8")
     draw(kept["marginals"]["figures"]["sets"], file.parent / PICTURE)

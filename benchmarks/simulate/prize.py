@@ -44,7 +44,7 @@ def _saves(settings: dict[str, Any]) -> dict[str, float]:
         "popular and followed": lambda day: oracles.popular(world, day),
         "the favourite taste": lambda day: oracles.items_of(world, oracles.head(world, day), day),
         "all tastes": lambda day: oracles.items_of(world, oracles.several(world, day), day),
-        "a third of any niche": lambda day: oracles.items_of(world, oracles.strayed(world, day), day),
+        "a third of any niche": lambda day: oracles.items_of(world, oracles.stray(world, day), day),
     }
     return {
         name: round_figure(float(np.mean([oracles.saves(world, day, of(day)) for day in range(DAYS)])) / world.users)

@@ -40,8 +40,8 @@ QUICK = Sizes(200, 600)
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Return visitors per second by arm, each in a separate process."""
     with TemporaryDirectory(prefix="multitudes-bench-") as folder:
-        run_in_child(prepared, folder=folder, threads=1, **sizes._asdict())
-        found = {arm: run_in_child(retrieved, folder=folder, arm=arm, threads=1, **sizes._asdict()) for arm in ARMS}
+        run_in_child(prepare_arms, folder=folder, threads=1, **sizes._asdict())
+        found = {arm: run_in_child(time_arm, folder=folder, arm=arm, threads=1, **sizes._asdict()) for arm in ARMS}
     return {"settings": sizes._asdict()} | {
         "arms": {arm: {"peak_mib": round(one.peak_mib)} | dict(one.value) for arm, one in found.items()}
     }
@@ -61,12 +61,12 @@ def experiment(users: int, items: int, candidates: int) -> ExperimentConfig:
     )
 
 
-def prepared(folder: str, **sizes: int) -> None:
+def prepare_arms(folder: str, **sizes: int) -> None:
     """Train and publish the arms."""
     simulate(experiment(**sizes), Path(folder))
 
 
-def retrieved(folder: str, arm: str, **sizes: int) -> dict[str, Any]:
+def time_arm(folder: str, arm: str, **sizes: int) -> dict[str, Any]:
     """Retrieve for all users, several times; return visitors per second on both clocks."""
     config = experiment(**sizes)
     world, loop = config.build_world(SEED), config.loop

@@ -41,7 +41,7 @@ def positions(users: int) -> dict[str, list[float]]:
     theirs = _sardine("SlateTopK-Uncertain", users, LISTS, lambda: stream.integers(1_000, size=PLACES))
     world = _world(20 * users, look=0.85)
     item_US = stream.integers(world.items, size=(world.users, PLACES))
-    ours = [_touched(world, day, item_US, np.zeros_like(item_US)) for day in range(LISTS)]
+    ours = [_count_reactions(world, day, item_US, np.zeros_like(item_US)) for day in range(LISTS)]
     return {
         name: [round_figure(float(share)) for share in rate_S / rate_S[0]]
         for name, rate_S in (("SARDINE", theirs.mean(axis=(0, 1))), ("the world", np.mean(ours, axis=(0, 1))))
@@ -63,7 +63,7 @@ def orders(users: int) -> dict[str, dict[str, float]]:
     appeal_US = world.appeal(0, np.arange(world.users), item_US)
     keys = (-appeal_US, stream.random(item_US.shape), appeal_US)
     lists = [np.take_along_axis(item_US, np.argsort(key, axis=1), axis=1) for key in keys]
-    ours = [float(_touched(world, 0, one, np.zeros_like(one)).mean()) for one in lists]
+    ours = [float(_count_reactions(world, 0, one, np.zeros_like(one)).mean()) for one in lists]
     return {
         name: {order: round_figure(rate / rates[1]) for order, rate in zip(ORDERS, rates, strict=True)}
         for name, rates in (("SARDINE", theirs), ("the world", ours))
@@ -77,7 +77,7 @@ def repeats(users: int) -> dict[str, list[float]]:
     item_US = oracles.items_of(world, oracles.head(world, 0), 0)[:, :PLACES]
     seen, user_U, ours = ImpressionCounts(world.items), np.arange(world.users), []
     for day in range(LISTS):
-        ours.append(float(_touched(world, day, item_US, seen.counts(user_U, item_US)).mean()))
+        ours.append(float(_count_reactions(world, day, item_US, seen.counts(user_U, item_US)).mean()))
         seen.add(user_U, item_US)
     return {
         name: [round_figure(float(rate / rates[0])) for rate in rates]
@@ -101,7 +101,7 @@ def _world(users: int, look: float) -> World:
     return World(WorldConfig(seed=SEED, users=users, items=5_000, depth=1 / (1 - look)))
 
 
-def _touched(world: World, day: int, item_US: NDArray[np.int64], seen_US: NDArray[np.int64]) -> Clicks:
+def _count_reactions(world: World, day: int, item_US: NDArray[np.int64], seen_US: NDArray[np.int64]) -> Clicks:
     """Return what all users save or click (U, S) in the lists of a day."""
     user_U = np.arange(world.users)
     action_US = world.draw_reactions(day, user_U, item_US, world.appeal(day, user_U, item_US), seen_US)

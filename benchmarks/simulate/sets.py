@@ -37,17 +37,17 @@ def measure(sizes: Sizes, data: Path | None) -> dict[str, Any]:
         folders |= {file.parent.name: file.parent for file in sorted(data.glob("*/events.parquet"))}
     return {
         "settings": sizes._asdict(),
-        "sets": {WORLD: rounded(_world(sizes))}
-        | {name: rounded(_public(folder)) for name, folder in sorted(folders.items())},
+        "sets": {WORLD: round_numbers(_world(sizes))}
+        | {name: round_numbers(_public(folder)) for name, folder in sorted(folders.items())},
     }
 
 
-def rounded(found: Any) -> Any:  # noqa: ANN401 (JSON of any shape)
+def round_numbers(found: Any) -> Any:  # noqa: ANN401 (JSON of any shape)
     """Return a JSON value with numbers rounded to four digits."""
     if isinstance(found, dict):
-        return {name: rounded(value) for name, value in found.items()}
+        return {name: round_numbers(value) for name, value in found.items()}
     if isinstance(found, list):
-        return [rounded(value) for value in found]
+        return [round_numbers(value) for value in found]
     return round_figure(found) if isinstance(found, float) else found
 
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.machine import ROOT
 from benchmarks.simulate import orderings
 from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
-from benchmarks.simulate.orderings_page import PAGE, RECORD, came_back, page, record_page, said
+from benchmarks.simulate.orderings_page import PAGE, RECORD, came_back, lift_text, page, record_page
 
 from multitudes_lab.simulation.config import ExperimentConfig, read_experiment
 from multitudes_lab.simulation.results import collect_results
@@ -34,8 +34,8 @@ def test_an_ordering_came_back_only_where_its_interval_leaves_zero_out():
     up, down, wide = ({"lift": (a + b) / 2, "low": a, "high": b} for a, b in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.2)))
     assert [came_back(better, one) for one in (up, down, wide)] == ["yes", "**the other way round**", "not shown"]
     assert [came_back(worse, one) for one in (up, down, wide)] == ["**the other way round**", "yes", "not shown"]
-    assert said(wide) == "+5.0 [−10.0, +20.0]"
-    assert said({"lift": None, "low": None, "high": None}) == "–"
+    assert lift_text(wide) == "+5.0 [−10.0, +20.0]"
+    assert lift_text({"lift": None, "low": None, "high": None}) == "–"
 
 
 def called(monkeypatch, *arguments: object) -> None:
@@ -85,7 +85,7 @@ def test_several_folders_are_one_table_and_other_worlds_stay_as_they_were_measur
     assert f"| saves in the feed | {' | '.join(record['worlds'])} |" in lines
     row = next(line for line in lines if line.startswith("| `clustering` |"))
     shown = record["worlds"]["overlapping tastes"]["lifts"]["clustering / single"]["feed_saves, everybody"]
-    assert said(shown) in row
+    assert lift_text(shown) in row
     assert row.count("[") == 4
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from benchmarks.phase.__main__ import RESULTS, main
 from benchmarks.phase.cell import ONE, OPTIMUM, PLAIN, RANDOM, SEVERAL, measure
-from benchmarks.phase.page import BEGIN, PAGE, PICTURE, RECORD, STUDY, real_sets, record, written_into
+from benchmarks.phase.page import BEGIN, PAGE, PICTURE, RECORD, STUDY, real_sets, record, update_page
 from benchmarks.phase.page import main as write_page
 from benchmarks.phase.picture import chart
 from benchmarks.phase.world import Setting
@@ -45,12 +45,12 @@ def test_the_page_is_that_of_the_kept_results():
     page, results, sets = PAGE.read_text(), json.loads(RESULTS.read_text()), real_sets(STUDY)
     assert BEGIN in page
     assert not results["run"]["head"]["quick"]
-    assert written_into(page, results, sets) == page
+    assert update_page(page, results, sets) == page
     assert record(results) == RECORD.read_text()
     assert svg(chart(results["cells"], sets)).count("<path") == (PAGE.parent / PICTURE).read_text().count("<path")
     next(iter(results["cells"].values()))["recall"][SEVERAL] += 0.1
     assert record(results) != RECORD.read_text()
-    assert written_into(page, results, sets[1:]) != page
+    assert update_page(page, results, sets[1:]) != page
 
 
 def test_a_quick_run_is_kept_cell_by_cell_and_drawn(tmp_path, capsys):

@@ -8,7 +8,7 @@ from benchmarks.child_process import ChildResult
 from benchmarks.machine import ROOT
 from benchmarks.simulate import organic, retrieval
 from benchmarks.simulate.__main__ import main
-from benchmarks.simulate.page import BEGIN, PICTURE, RESULTS, SARDINE, compared, figures, written_into
+from benchmarks.simulate.page import BEGIN, PICTURE, RESULTS, SARDINE, compare, figures, update_page
 from benchmarks.simulate.picture import draw
 
 from multitudes.data.prepare import prepare
@@ -19,21 +19,21 @@ def test_the_documents_figures_are_those_of_the_kept_runs():
     page = (ROOT / "records" / "simulated-world.md").read_text()
     results, beside = json.loads(RESULTS.read_text()), json.loads(SARDINE.read_text())
     assert BEGIN in page
-    assert written_into(page, results, beside) == page
+    assert update_page(page, results, beside) == page
     assert not any(part["quick"] for part in results.values())
     assert (ROOT / "records" / PICTURE).exists()
     results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
-    changed = written_into(page, results, beside)
+    changed = update_page(page, results, beside)
     assert changed != page
     assert any("**above**" in line and "0.99" in line for line in figures(results))
     beside["figures"]["orders"]["SARDINE"]["by chance"] = 2.0
-    assert written_into(page, results, beside) != changed
+    assert update_page(page, results, beside) != changed
 
 
 @pytest.mark.parametrize(("own", "said"), [(1.0, "**below**"), (2.0, "yes"), (4.0, "yes"), (5.0, "**above**")])
 def test_a_figure_is_within_the_range_of_the_public_sets_or_not(own, said):
     public = {"a": {"share": 2.0}, "b": {"share": 4.0}, "c": {"share": None}}
-    row = compared("share", ("share",), {"share": own}, public)
+    row = compare("share", ("share",), {"share": own}, public)
     assert row is not None
     assert row[-1] == said
 

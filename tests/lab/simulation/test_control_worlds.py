@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from benchmarks.simulate.oracles import head, items_of, popular, saves, several, strayed
+from benchmarks.simulate.oracles import head, items_of, popular, saves, several, stray
 
 from multitudes_lab.simulation.world_config import CONTROLS
 from tests.lab.simulation.worlds import everybody, fixed, organic, small
@@ -72,7 +72,7 @@ def test_showing_other_niches_pays_with_several_tastes_alone(saturation):
     """However saturated users are with one niche, items they do not like do not help."""
     with fixed(SATURATION=saturation):
         world = small(**CONTROLS["one taste"])
-        assert of_tastes(world, strayed) < of_tastes(world, head) == of_tastes(world, several)
+        assert of_tastes(world, stray) < of_tastes(world, head) == of_tastes(world, several)
         world = small(burst_share=0.0)  # control: the same measure detects a gain if there is one
         assert of_tastes(world, several) > 1.1 * of_tastes(world, head)
 
