@@ -14,14 +14,7 @@ import typer.core
 
 from multitudes.cli.output import with_json
 from multitudes.data.location import reject_url
-from multitudes.errors import (
-    INTERRUPTED_EXIT_CODE,
-    MachineWarning,
-    MissingError,
-    explain,
-    is_disk_full,
-    missing_add_on,
-)
+from multitudes.errors import INTERRUPTED_EXIT_CODE, MachineWarning, MissingError, explain, is_disk_full, missing_add_on
 from multitudes.extras import missing_package
 from multitudes.plugins import load_plugin, plugins
 from multitudes.threads import wait_passively

@@ -20,14 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.index import files
-from multitudes.index.hits import (
-    Ranking,
-    empty_hits,
-    identity_runs,
-    sort_keys,
-    top_filtered,
-    write_hits,
-)
+from multitudes.index.hits import Ranking, empty_hits, identity_runs, sort_keys, top_filtered, write_hits
 from multitudes.index.inverted import ITEM_LISTS, TOPIC_LISTS, InvertedLists, topic_lists, train_lists
 from multitudes.index.item_table import ItemTable, are_among, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
@@ -133,12 +126,7 @@ class ApproximateIndex(Segment):
         return hits
 
     def _search_once(
-        self,
-        hits: Hits,
-        request: SearchRequest,
-        depth_Q: NDArray[np.int64],
-        pending_W: NDArray[np.int64],
-        rank: Rank,
+        self, hits: Hits, request: SearchRequest, depth_Q: NDArray[np.int64], pending_W: NDArray[np.int64], rank: Rank
     ) -> NDArray[np.int64]:
         """Search each pending query once, at its depth; return the queries for which that was too shallow.
 

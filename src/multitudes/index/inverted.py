@@ -100,10 +100,7 @@ class InvertedLists:
         return [over * depth + 32 for over in (2, 3, 4, 6, 8)]
 
     def propose(
-        self,
-        query_QD: NDArray[np.float32],
-        effort_Q: NDArray[np.int64],
-        count_Q: NDArray[np.int64],
+        self, query_QD: NDArray[np.float32], effort_Q: NDArray[np.int64], count_Q: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Propose the best codes of the lists nearest to each query, whatever the other queries are.
 
@@ -160,11 +157,7 @@ class InvertedLists:
         return row_QM[:, :-1]
 
     def _search_lists(
-        self,
-        query_QD: NDArray[np.float32],
-        list_QP: NDArray[np.int64],
-        score_QP: NDArray[np.float32],
-        count: int,
+        self, query_QD: NDArray[np.float32], list_QP: NDArray[np.int64], score_QP: NDArray[np.float32], count: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows of the ``count`` best codes in the lists of each query, best first, and the codes' scores."""
         row_QM, code_QM = np.empty((len(query_QD), count), np.int64), np.empty((len(query_QD), count), np.float32)

@@ -16,14 +16,7 @@ from threading import Lock
 from time import time
 from typing import Final, Literal, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from multitudes.api import Source
 from multitudes.errors import StateError
