@@ -172,7 +172,7 @@ def test_the_unit_of_systemd_is_shut_in():
     assert (unit["CapabilityBoundingSet"], unit["AmbientCapabilities"]) == ("", "")
     assert unit["SystemCallFilter"] == "@system-service"
     assert unit["MemoryMax"]
-    assert unit["Type"] == "notify", "the watchdog waits for what service/app.py sends"
+    assert unit["Type"] == "notify", "the watchdog waits for what service/watchdog.py sends"
     assert unit["NotifyAccess"] == "all", "of the processes of --workers too"
     assert int(unit["WatchdogSec"]) > 0
     assert int(unit["TimeoutStopSec"]) > load_settings(None, {}, {}).server.drain_s

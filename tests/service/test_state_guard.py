@@ -11,7 +11,8 @@ import pytest
 
 from multitudes.errors import ArtefactError, DataError, MissingError, StateError
 from multitudes.ids import Id
-from multitudes.service.state_guard import CircuitBreaker, GuardConfig, GuardedStates
+from multitudes.service.circuit_breaker import CircuitBreaker
+from multitudes.service.state_guard import GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 from multitudes.state.sqlite import SQLiteStateStore
@@ -124,7 +125,7 @@ def _played(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         clock.now_s = max(clock.now_s, due_s)
         return None
 
-    monkeypatch.setattr("multitudes.service.state_guard.monotonic", clock)
+    monkeypatch.setattr("multitudes.service.daemon_threads.monotonic", clock)
     monkeypatch.setattr(asyncio, "wait", pass_time)
 
 

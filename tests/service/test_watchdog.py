@@ -4,7 +4,7 @@ import asyncio
 import socket
 from contextlib import suppress
 
-from multitudes.service.app import Watchdog
+from multitudes.service.watchdog import Watchdog
 
 
 def test_systemd_hears_of_an_event_loop_that_turns_and_of_nothing_else(tmp_path):
@@ -29,11 +29,8 @@ def test_systemd_hears_of_an_event_loop_that_turns_and_of_nothing_else(tmp_path)
 
 
 def test_without_systemd_nothing_is_sent(tmp_path):
-    for environment in (
-        {},
-        {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "soon"},
-        {"WATCHDOG_USEC": "9" * 400},
-    ):
+    nobody = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "soon"}
+    for environment in ({}, nobody, {"WATCHDOG_USEC": "9" * 400}):
         watchdog = Watchdog(environment)
         watchdog.start()
         watchdog.stop()

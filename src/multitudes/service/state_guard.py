@@ -7,13 +7,11 @@ writes of each client, ``guards`` and ``erasure`` without the check for damage a
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from threading import Event as GateEvent
-from threading import Lock, Thread
+from threading import Thread
 from time import monotonic, time
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +19,8 @@ from cachetools import LRUCache
 
 from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
+from multitudes.service.circuit_breaker import CircuitBreaker
+from multitudes.service.daemon_threads import DaemonThreads, await_in_time
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 
@@ -30,96 +30,6 @@ _WRITES = frozenset({"append", "follow", "forget"})
 _MAX_PENDING = 512
 _MAX_WRITERS = 1_000  # clients whose writes have a circuit breaker; the one that wrote least recently is dropped
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
-
-
-class CircuitBreaker:
-    """A circuit breaker.
-
-    Closed: calls are allowed. Open, after failures in a row: none is. Half open, after a time: one is, and its outcome
-    closes or opens it.
-    """
-
-    def __init__(self, failures: int, reset_timeout_s: float, clock: Callable[[], float] = monotonic) -> None:
-        self._max_failures, self._reset_timeout_s, self._clock = failures, reset_timeout_s, clock
-        self._lock, self._failures, self._open_until_s = Lock(), 0, 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether calls are not allowed now."""
-        return self._failures >= self._max_failures and self._clock() < self._open_until_s
-
-    def allow(self) -> bool:
-        """Return whether a call is allowed; its caller then calls ``record_success`` or ``record_failure``."""
-        with self._lock:
-            if self._failures < self._max_failures:
-                return True
-            if self._clock() < self._open_until_s:
-                return False
-            self._open_until_s = self._clock() + self._reset_timeout_s  # no other call until this one ends
-            return True
-
-    def record_success(self) -> None:
-        """Close the circuit."""
-        with self._lock:
-            self._failures = 0
-
-    def record_failure(self) -> None:
-        """Count a failure; open the circuit, or keep it open, after enough of them."""
-        with self._lock:
-            self._failures += 1
-            self._open_until_s = self._clock() + self._reset_timeout_s
-
-
-class TimedFuture(Future[T]):
-    """The future of a call that records when it starts."""
-
-    start_s = float("inf")
-
-    def running_s(self) -> float:
-        """Return for how long the call has run; 0: it waits for a thread."""
-        return max(0.0, monotonic() - self.start_s)
-
-
-class DaemonThreads:
-    """Threads for calls that may never return: nothing waits for them, not even the end of the process.
-
-    Calls run in the order of ``submit``, ``count`` at a time; a call that is cancelled before it runs is skipped.
-    """
-
-    pending = 0  # calls that run or wait, as their callers count them
-
-    def __init__(self, count: int, name: str) -> None:
-        self._work = SimpleQueue[Callable[[], None] | None]()
-        self._threads = [Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, call: Callable[[], T]) -> TimedFuture[T]:
-        """Return the future of ``call``."""
-        future = TimedFuture[T]()
-
-        def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            future.start_s = monotonic()
-            try:
-                answer = call()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(answer)
-
-        self._work.put(run)
-        return future
-
-    def close(self) -> None:
-        """Let the threads end after the calls that were submitted."""
-        for _ in self._threads:
-            self._work.put(None)
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
 
 
 @dataclass(frozen=True)
@@ -292,7 +202,7 @@ class GuardedStates:
         threads.pending += 1
         submitted = threads.submit(call)
         try:
-            answer = await _await_in_time(submitted, deadline_s, within_s)
+            answer = await await_in_time(submitted, deadline_s, within_s)
         except TimeoutError:
             if hangs := submitted.running_s() >= deadline_s:  # else the caller had less time than the store may take
                 breaker.record_failure()
@@ -342,21 +252,6 @@ async def look_up_states(states: GuardedStates, user_ids: Iterable[Id | None], w
             failure = str(error)
             found = [UserState(user_id, erased=True) for user_id in known if states.is_erased(user_id)]
     return StateLookup({state.user_id: state for state in found}, failure, (monotonic() - start_s) * 1e3)
-
-
-async def _await_in_time(submitted: TimedFuture[T], deadline_s: float, within_s: float) -> T:
-    """Return the answer of a call that runs for ``deadline_s``, and for ``within_s`` with its wait for a thread."""
-    answer = asyncio.wrap_future(submitted)
-    until_s, left_s = monotonic() + within_s, min(deadline_s, within_s)
-    try:
-        while not answer.done() and left_s > 0:
-            await asyncio.wait([answer], timeout=left_s)
-            left_s = min(deadline_s - submitted.running_s(), until_s - monotonic())
-        if not answer.done():
-            raise TimeoutError
-        return answer.result()
-    finally:
-        answer.cancel()  # a call that still waits for a thread is not made
 
 
 def _is_before(state: UserState, erased_s: int) -> bool:
