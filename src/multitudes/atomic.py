@@ -145,17 +145,23 @@ def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         UsageError: ``out`` exists and may not be replaced, or another process is writing it.
     """
     _check_target(out, marker, overwrite)
-    created_parents = [parent for parent in out.parents if not parent.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with make_folder(out.parent), _empty_partial_folder(out) as partial:
+        _check_target(out, marker, overwrite)  # another process may have created it before the lock was free
+        yield partial
+        move_folder_into_place(partial, out)
+
+
+@contextmanager
+def make_folder(folder: Path) -> Iterator[None]:
+    """Create a folder and its parents for the block; at its end, those that were made and are empty are deleted."""
+    created = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _empty_partial_folder(out) as partial:
-            _check_target(out, marker, overwrite)  # another process may have created it before the lock was free
-            yield partial
-            move_folder_into_place(partial, out)
+        yield
     finally:
-        for parent in created_parents:
-            with suppress(OSError):  # a parent that is not empty stays
-                parent.rmdir()
+        for one in created:
+            with suppress(OSError):  # not empty
+                one.rmdir()
 
 
 @contextmanager
@@ -165,8 +171,7 @@ def replace_folder(out: Path) -> Iterator[Path]:
     Raises:
         UsageError: another process is writing it.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _empty_partial_folder(out) as partial:
+    with make_folder(out.parent), _empty_partial_folder(out) as partial:
         yield partial
         move_folder_into_place(partial, out)
 

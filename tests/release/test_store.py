@@ -63,10 +63,10 @@ def test_a_publish_that_fails_or_dies_changes_nothing_and_what_it_left_is_remove
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(OSError, match="disk full"), store.stage() as stage:
         write_half_and_fail(stage)
+    with pytest.raises(OSError, match="disk full"), ReleaseStore(tmp_path / "new" / "releases").stage() as stage:
+        write_half_and_fail(stage)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
     assert read(store) == "a"
-    store = ReleaseStore(tmp_path)
-    publish(store, "a")
     (tmp_path / ".stage-dead").mkdir()
     (tmp_path / ".stage-dead" / "half").write_text("x")
     publish(store, "b")

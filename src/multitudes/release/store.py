@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multitudes.atomic import move_folder_into_place, open_file, write_text
+from multitudes.atomic import make_folder, move_folder_into_place, open_file, write_text
 from multitudes.audit import AUDIT_LOG, append_audit, system_user
 from multitudes.data.location import display_location, is_url
 from multitudes.errors import ArtefactError, UsageError
@@ -55,11 +55,9 @@ class ReleaseStore:
         Raises:
             UsageError: another process publishes to this folder, or the path is a file.
         """
-        try:
-            (self.root / VERSIONS).mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UsageError(f"{self.root}: is a file; give a folder for the releases") from None
-        with self.lock():
+        if self.root.is_file():
+            raise UsageError(f"{self.root}: is a file; give a folder for the releases")
+        with make_folder(self.root / VERSIONS), self.lock():
             for abandoned in self.root.glob(f"{_STAGE}*"):  # by a process that died, since this one has the lock
                 shutil.rmtree(abandoned)
             folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
@@ -170,7 +168,7 @@ class ReleaseStore:
         Raises:
             UsageError: another process holds it.
         """
-        with lock(self.root / ".lock", wait=False) as acquired:
+        with lock(self.root / ".lock", wait=False, remove=True) as acquired:
             if not acquired:
                 raise UsageError(f"{self.root}: another process publishes here or changes items; try again later")
             yield
