@@ -8,7 +8,7 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.cli import publish as rollback
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.index.factory import IndexConfig
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
@@ -22,6 +22,7 @@ from multitudes_milvus.collection import serving_collection
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
 from multitudes_milvus.index import MilvusIndex
+from tests.ports import free_port
 from tests.worlds import planted
 
 
@@ -71,6 +72,10 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(run, rele
         publish(run.path, releases, index=config)
     assert held(connection) == before
     assert serving_collection(connection) == serving.name
+    down = config.model_copy(update={"options": config.options | {"uri": f"http://127.0.0.1:{free_port()}"}})
+    monkeypatch.setattr(PinnerSageRun, "user_vectors", None)  # nothing is computed before
+    with pytest.raises(UnavailableError, match="look for the alias: cannot be reached; start the server"):
+        publish(run.path, releases, index=down)
     monkeypatch.undo()
     monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
     publish(run.path, releases, index=config)

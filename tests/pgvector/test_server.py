@@ -24,7 +24,7 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.rollback import list_releases, rollback
 from multitudes.training.runs import make_pinnersage_run
 from multitudes_pgvector.config import PgvectorConfig
-from multitudes_pgvector.index import PgvectorIndex, publish_table
+from multitudes_pgvector.index import Pgvector, PgvectorIndex, publish_table
 from tests.pgvector.server import PASSWORD, Server
 from tests.worlds import planted
 
@@ -193,8 +193,8 @@ def test_what_others_have_on_the_view_stays_and_their_own_view_is_not_replaced()
     assert len(execute("SELECT * FROM in_stock")) == len(execute("SELECT * FROM by_hand")) == 200
     execute("CREATE VIEW theirs AS SELECT 1 AS one")
     with pytest.raises(UsageError, match=r"theirs is there, and no publish made it; give another name"):
-        published("theirs")
-    assert tables("theirs") == set()
+        Pgvector.check(PgvectorConfig(name="theirs"))
+    Pgvector.check(config)
 
 
 def test_a_search_through_the_view_uses_the_graph(monkeypatch):
@@ -248,7 +248,8 @@ def test_a_release_recommends_what_an_embedded_index_does_and_a_failed_one_leave
             publish(run.path, root, index=config)
     with monkeypatch.context() as patch:
         patch.setenv("PGPORT", "1")
-        with pytest.raises(UnavailableError, match="make a table"):
+        patch.setattr(PinnerSageRun, "user_vectors", None)  # nothing is computed before
+        with pytest.raises(UnavailableError, match=r"look for the view: failed: .*start the server, or correct PGHOST"):
             publish(run.path, root, index=config)
     assert tables("release") == before
     assert items(root) == served

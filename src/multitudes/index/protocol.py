@@ -156,6 +156,17 @@ class IndexKind(Protocol):
 
     settings: type[Config]  # the table [index.options]
 
+    def check(self, config: Any) -> None:  # noqa: ANN401 (an object of ``settings``)
+        """Check that a server can hold an index, before anything is computed for it.
+
+        Args:
+            config: the settings of this kind.
+
+        Raises:
+            UnavailableError: it did not answer in time.
+            UsageError: it holds something else under that name.
+        """
+
     def build(
         self,
         ids: ArrayLike,

@@ -13,7 +13,7 @@ from multitudes.batches.histories import event_times, followed_topics, gather_hi
 from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.index.factory import IndexConfig
+from multitudes.index.factory import IndexConfig, check_server
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index
 from multitudes.linear.followed import FollowedRun
@@ -101,7 +101,8 @@ def publish(
     store = ReleaseStore(releases)
     _check_folder(store.root)
     key = None if sign is None else read_private_key(sign)
-    opened, index = open_run(run), index or IndexConfig()
+    check_server(index := index or IndexConfig())
+    opened = open_run(run)
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.list_defaults)
     conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
     with store.stage() as stage:

@@ -248,7 +248,6 @@ def publish_table(
     has_graph = len(table) > config.graph_above
 
     def build(session: Session) -> None:
-        _check_owner(session, config.name)
         id_type = "int8" if names is None or names["item_id"].dtype.is_integer() else "text"
         columns = f"vector vector({table.dimension + 1}), topics int8[], item_id {id_type}, title text"
         session.execute(f"CREATE TABLE {name} (id int8 PRIMARY KEY, {columns})")
@@ -342,3 +341,8 @@ class Pgvector:
     settings = PgvectorConfig
     build = staticmethod(publish_table)
     open = staticmethod(open_table)
+
+    @staticmethod
+    def check(config: PgvectorConfig) -> None:
+        """Reject a server that does not answer, and a name that others use; see ``IndexKind.check``."""
+        Connection(config.timeout_s).call("look for the view", lambda session: _check_owner(session, config.name))
