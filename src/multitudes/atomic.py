@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from multitudes.errors import ArtefactError, UsageError
+from multitudes.errors import ArtefactError, UsageError, is_disk_full
 from multitudes.locks import lock
 
 _MAX_JSON_BYTES = 1 << 28  # of a file that is read into memory; a sparse one can claim any size
@@ -44,10 +44,22 @@ def replace_file(file: Path, *, shared: bool = False, folder: Path | None = None
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(file, shared=shared, folder=folder)
     try:
-        yield partial
-        move_into_place(partial, file)
+        with note_path(file):
+            yield partial
+            move_into_place(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def note_path(path: Path) -> Iterator[None]:
+    """Note on the error of a full disk which file or folder the block writes: the libraries that write name none."""
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            error.add_note(f"while writing {path}")
+        raise
 
 
 def write_text(file: Path, text: str) -> None:
@@ -235,7 +247,8 @@ def _empty_partial_folder(out: Path) -> Iterator[Path]:
         try:
             for leftover in partial.iterdir():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            yield partial
+            with note_path(out):
+                yield partial
         finally:
             if _has_inode(partial, inode):  # after the rename, another writer may have made one of this name
                 shutil.rmtree(partial, ignore_errors=True)

@@ -88,7 +88,7 @@ def explain(error: Exception) -> MultitudesError | None:
         return error
     if isinstance(error, MemoryError):
         return MissingError(f"not enough memory ({error}); reduce what is requested, or use a larger machine")
-    where = getattr(error, "filename", None) or "output"
+    where = [getattr(error, "filename", None) or "output", *getattr(error, "__notes__", ())][-1]
     if is_disk_full(error):
         return MissingError(f"no space left on the disk ({where}); free some space there and try again")
     for kind, numbers, advice in _OF_A_PATH:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multitudes.atomic import make_folder, move_folder_into_place, open_file, write_text
+from multitudes.atomic import make_folder, move_folder_into_place, note_path, open_file, write_text
 from multitudes.audit import AUDIT_LOG, append_audit, system_user
 from multitudes.data.location import display_location, is_url
 from multitudes.errors import ArtefactError, UsageError
@@ -171,7 +171,8 @@ class ReleaseStore:
         with lock(self.root / ".lock", wait=False, remove=True) as acquired:
             if not acquired:
                 raise UsageError(f"{self.root}: another process publishes here or changes items; try again later")
-            yield
+            with note_path(self.root):
+                yield
 
     def _folder(self, version: str) -> Path:
         return self.root / VERSIONS / version

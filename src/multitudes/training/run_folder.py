@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from multitudes.atomic import fsync, replace_file
+from multitudes.atomic import fsync, note_path, replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MachineWarning, UsageError
@@ -37,7 +37,8 @@ def lock_run(out: Path) -> Iterator[None]:
     with lock(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as is_locked:
         if not is_locked:
             raise UsageError(f"{out}: another process trains into it; wait for its end, or give another --out")
-        yield
+        with note_path(out):
+            yield
 
 
 def create_run_folder(prepared: PreparedData, config: RunConfig, out: Path, *, overwrite: bool) -> None:
