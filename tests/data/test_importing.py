@@ -142,9 +142,11 @@ def test_signs_between_letters_do_not_change_the_guess(tmp_path, separator):
 
 @pytest.mark.parametrize("named", [{"encoding": "cp949"}, {}], ids=["named", "guessed"])
 def test_a_file_of_two_encodings_is_refused_in_one_line(tmp_path, named):
-    mixed = LETTERS["cp949"].encode("cp949") + "회원3,P3,책,2024-01-03\n".encode()
-    message = refusal(tmp_path, write(tmp_path, "own.csv", mixed), named)
-    assert "is not all cp949; save it as UTF-8" in message
+    good = LETTERS["cp949"].replace("\n", "\r\n").encode("cp949")
+    good += b"1,P,a,2024-01-03\r\n" * 900_000 * bool(named)  # several chunks
+    message = refusal(tmp_path, write(tmp_path, "own.csv", good + "회원3,P3,책,2024-01-03\n".encode()), named)
+    line = 1 + good.count(b"\n")
+    assert f"line {line:,} is not cp949; save it as UTF-8" in message
 
 
 def test_a_wrong_encoding_that_was_given_is_named(tmp_path):

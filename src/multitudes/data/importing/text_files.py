@@ -175,8 +175,11 @@ def _decode(path: Path, name: str, encoding: str, to: Path, progress: Progress) 
     try:
         with to.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
             out.writelines(map(ends.decode, codecs.iterdecode(chunks, encoding, errors)))
-    except UnicodeError:
-        raise DataError(f"{name}: is not all {encoding}; save it as UTF-8, or give its --encoding") from None
+    except UnicodeError as error:
+        line = 1 + sum(part.count(b"\n") for part in _read(to, name, silent))  # those of the chunks before
+        if isinstance(error, UnicodeDecodeError):
+            line += ends.decode(error.object[: error.start].decode(error.encoding), final=True).count("\n")
+        raise DataError(f"{name}: line {line:,} is not {encoding}; save it as UTF-8, or give its --encoding") from None
     return to
 
 
