@@ -130,6 +130,11 @@ def shorten(line: str, width: int) -> str:
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"[:width]
 
 
+def amount(n: int, noun: str) -> str:
+    """Return ``1 item`` or ``1,234 items``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def duration_text(seconds: float) -> str:
     """Return a duration in seconds, minutes or hours."""
     minutes = round(seconds / 60)

@@ -110,14 +110,14 @@ def test_the_first_table_compares_with_the_strongest_baseline_else_with_the_refe
     assert picture_caption(alone) == "HR of each method less that of single, by data set"
 
 
-def counted(summary):
+def amount(summary):
     """Return the verdicts of the page: opponent → counts of each row."""
     table = verdicts_table(summary)
     return {row[0]: dict(zip(table.head[1:], row[1:], strict=True)) for row in table.rows}
 
 
 def test_the_verdicts_count_what_was_planted(summary):
-    rows = counted(summary)
+    rows = amount(summary)
     assert rows["joint"] == {
         "strongest baseline": "2 / 0 / 0",
         "single": "2 / 0 / 0",
@@ -133,17 +133,17 @@ def test_the_verdicts_count_what_was_planted(summary):
             for gain in data_set["strongest_baseline"]["minus"].values():
                 gain["p"] = 0.04
 
-    assert counted(changed(summary, doubtful))["joint"]["strongest baseline"] == "0 / 2 / 0"
+    assert amount(changed(summary, doubtful))["joint"]["strongest baseline"] == "0 / 2 / 0"
 
     def behind(copy):
         copy["data"]["first"]["strongest_baseline"]["minus"]["joint"]["mean"] *= -1
 
-    assert counted(changed(summary, behind))["joint"]["strongest baseline"] == "1 / 0 / 1"
+    assert amount(changed(summary, behind))["joint"]["strongest baseline"] == "1 / 0 / 1"
 
     def level(copy):
         copy["data"]["first"]["controls"]["joint"]["averaged"]["verdict"] = "level"
 
-    rows = counted(changed(summary, level))
+    rows = amount(changed(summary, level))
     assert (rows["joint"]["average"], rows["joint"]["all controls"]) == ("1 / 1 / 0", "1 / 2")
 
 
@@ -157,7 +157,7 @@ def test_a_study_without_trained_controls_has_no_column_of_them(summary, page):
 
     other = changed(summary, trained)
     assert study_page(other).count(f"− its {label}</th>") == 1
-    assert counted(other)["joint"][label] == "1 / 0 / 0"
+    assert amount(other)["joint"][label] == "1 / 0 / 0"
 
 
 def test_too_few_data_sets_are_named_with_the_number_needed(summary, page):

@@ -170,7 +170,7 @@ def test_a_failing_cell_is_named_and_the_others_continue(tmp_path):
     (failed,) = json.loads(done.stdout.splitlines()[-1])["failed"]
     assert (failed["method"], failed["seed"]) == ("plain", 0)
     assert "the loss is" in failed["error"]
-    assert "1 of 2 cells have no result" in done.stderr.splitlines()[-1]
+    assert "no result for 1 of 2 cells; " in done.stderr.splitlines()[-1]
     assert "multitudes: warning: planted: there is no users table: nobody follows anything" in done.stderr.splitlines()
     assert "the test split stays closed" in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "out").rglob("*-test.*"))

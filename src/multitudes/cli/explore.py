@@ -9,10 +9,10 @@ import typer
 
 from multitudes.atomic import write_text
 from multitudes.cli.options import reject_options
-from multitudes.cli.output import amount, print_json, print_next, prints_json
+from multitudes.cli.output import print_json, print_next, prints_json
 from multitudes.errors import UsageError
 from multitudes.extras import require_extra
-from multitudes.progress import ProgressBar
+from multitudes.progress import ProgressBar, amount
 from multitudes.service.api_keys import make_key
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from multitudes.cli.options import MapOption
 from multitudes.cli.output import print_json, print_next, print_table, unused_path
-from multitudes.progress import ProgressBar, shorten
+from multitudes.progress import ProgressBar, amount, shorten
 
 if TYPE_CHECKING:
     from multitudes.data.importing.columns import ColumnGuess
@@ -113,7 +113,7 @@ def _print_report(report: "ImportReport") -> None:
     if report.dropped_file is not None:
         typer.echo(f"left out: every row with its reason is in {report.dropped_file}")
     if report.merged:
-        typer.echo(f"merged: {report.merged:,} rows with another row of the same id")
+        typer.echo(f"merged: {amount(report.merged, 'row')} with another row of the same id")
     if report.known_share < 1:
         typer.echo(f"items: {report.known_share:.1%} of the events are of an item in the items table")
     topics, rare = report.topics

@@ -62,11 +62,6 @@ def print_next(*words: str | Path | None, note: str = "", label: str = "next") -
         typer.echo(printable(f"{label}{note}: {command}"))
 
 
-def amount(n: int, noun: str) -> str:
-    """Return ``1 item`` or ``1,234 items``."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def print_table(
     rows: "Iterable[Sequence[str | Text]]",
     headings: Sequence[str] = (),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import amount, print_json, print_next, print_table
+from multitudes.cli.output import print_json, print_next, print_table
 from multitudes.errors import UsageError
 from multitudes.extras import require_extra
-from multitudes.progress import Progress, ProgressBar
+from multitudes.progress import Progress, ProgressBar, amount
 
 if TYPE_CHECKING:
     from multitudes.publishing.canary import Canary

@@ -8,10 +8,10 @@ import typer
 
 from multitudes.api import MAX_LIST
 from multitudes.cli.options import SetOption, parse_overrides, reject_options
-from multitudes.cli.output import amount, print_json, print_next, print_table, prints_json
+from multitudes.cli.output import print_json, print_next, print_table, prints_json
 from multitudes.errors import UsageError
 from multitudes.ids import parse_id
-from multitudes.progress import ProgressBar
+from multitudes.progress import ProgressBar, amount
 from multitudes.safe_html import printable
 
 if TYPE_CHECKING:

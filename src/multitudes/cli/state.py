@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multitudes.cli.options import reject_options
-from multitudes.cli.output import amount, print_json
+from multitudes.cli.output import print_json
 from multitudes.data.location import reject_url
-from multitudes.progress import ProgressBar
+from multitudes.progress import ProgressBar, amount
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData

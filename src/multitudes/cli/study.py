@@ -7,10 +7,10 @@ import typer
 
 from multitudes.atomic import write_text
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import amount, print_json, print_next
+from multitudes.cli.output import print_json, print_next
 from multitudes.errors import MultitudesError
 from multitudes.extras import require_extra
-from multitudes.progress import ProgressBar
+from multitudes.progress import ProgressBar, amount
 
 if TYPE_CHECKING:
     from multitudes.study.run import StudyResult
@@ -93,8 +93,8 @@ def _raise_failures(result: "StudyResult", open_test: bool) -> None:
         typer.echo(f"failed: {cell['data']} {cell['method']} seed {cell['seed']}: {cell['error']}", err=True)
     raise MultitudesError(
         (
-            f"{len(result.failed)} of {len(result.record['cells'])} cells have no result; the tables hold the others."
-            " Run the same command again to try the missing ones, or remove them from the study"
+            f"no result for {len(result.failed)} of {amount(len(result.record['cells']), 'cell')}; the tables hold the"
+            " others. Run the same command again to try the missing ones, or remove them from the study"
             if result.n_done
             else "no cell has a result, so there is nothing to compare."
             " Fix the errors above, and run the same command again"

@@ -11,7 +11,7 @@ from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.extras import require_extra
 from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
-from multitudes.progress import ProgressBar
+from multitudes.progress import ProgressBar, amount
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
@@ -268,15 +268,16 @@ def print_run(run: Path) -> dict[str, Any]:
     from multitudes.run_record import read_record
 
     record = read_record(run)
+    method = record["config"]["method"]
     if record["config"].get("final"):
-        typer.echo(f"{run}: {record['config']['method']}, trained on validation too, {record['best_epoch']} epochs")
+        typer.echo(f"{run}: {method}, trained on validation too, {amount(record['best_epoch'], 'epoch')}")
         return record
     if not record["judged_users"]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     cutoff, linear = record["config"]["train"]["eval_k"], record.get("linear")
     alone = f" (tower alone {linear['tower_hit_rate']:.4f})" if linear else ""
     typer.echo(
-        f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
+        f"{run}: {method}, best epoch {record['best_epoch']},"
         f" validation HR@{cutoff} {record['validation_hit_rate']:.4f}{alone}"
     )
     _print_list(run, record)

@@ -9,6 +9,7 @@ from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.compare import read_result
+from multitudes.progress import amount
 from multitudes.report.charts import GREY, Look, Looks, interval_chart, line_chart
 from multitudes.report.document import Block, Figure, Heading, Terms, Text
 from multitudes.report.evaluation_tables import (
@@ -132,7 +133,7 @@ def _training_blocks(epochs: list[dict[str, Any]]) -> Iterator[Block]:
     best = max(epochs, key=lambda line: line["validation_hit_rate"])
     yield Heading("Training")
     yield Text(
-        f"{len(epochs)} epochs, {epochs[-1]['seconds']:,.0f} s; best epoch {best['epoch']}"
+        f"{amount(len(epochs), 'epoch')}, {epochs[-1]['seconds']:,.0f} s; best epoch {best['epoch']}"
         f" with validation HR@{best['validate_at']} {format_number(best['validation_hit_rate'])}.",
         "soft",
     )

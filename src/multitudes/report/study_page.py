@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from multitudes.progress import amount
 from multitudes.report.charts import VERDICT_LOOKS, Chart, Look, Looks, distinct_looks, interval_chart
 from multitudes.report.document import Block, Contents, Figure, Heading, Table, Terms, Text
 from multitudes.report.formatting import (
@@ -69,7 +70,7 @@ def lead_blocks(summary: dict[str, Any]) -> Iterator[Block]:
     yield overview_table(summary)
     yield verdicts_table(summary)
     if summary["failed"]:
-        yield Text(f"{len(summary['failed'])} cells failed; they are listed below.", "note")
+        yield Text(f"{amount(len(summary['failed']), 'cell')} failed, listed below.", "note")
     covered = "and training seeds" if len(summary["seeds"]) > 1 else "alone, as there is one seed"
     yield Text(
         f"Better and worse: the difference in HR, paired by user, has p < {summary['level']:g} after Holm's correction"

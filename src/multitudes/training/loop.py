@@ -19,7 +19,7 @@ from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.user_tower import implicit_method
-from multitudes.progress import Progress, duration_text, silent
+from multitudes.progress import Progress, amount, duration_text, silent
 from multitudes.run_record import append_metrics
 from multitudes.training import checkpoint
 from multitudes.training.checkpoint import TrainingState
@@ -191,9 +191,8 @@ class _Loop:
         trim_heap()  # frees the memory of shuffling
         last_s, targets, start_s, first = time.perf_counter(), 0, position.seconds, position.batch
         if not self.said:
-            self._say_line(
-                f"{len(self.examples):,} targets, {len(epoch):,} batches an epoch, at most {settings.epochs:,} epochs"
-            )
+            most = amount(settings.epochs, "epoch")
+            self._say_line(f"{len(self.examples):,} targets, {len(epoch):,} batches an epoch, at most {most}")
         for windows in islice(epoch, position.batch, None):
             self._train_step(windows)
             targets += int((windows.stop_B - windows.start_B).sum())

@@ -31,7 +31,7 @@ from multitudes.data.incremental import BaseData, check_tables_fit
 from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdType
-from multitudes.progress import Progress, silent, step_progress
+from multitudes.progress import Progress, amount, silent, step_progress
 
 # The repairs: a name and a sentence for each, counted in every report and manifest.
 REPAIRS: Mapping[str, str] = {
@@ -39,7 +39,7 @@ REPAIRS: Mapping[str, str] = {
     "duplicate_events": "events equal to another in every column: dropped",
     "repeated_events": "events with an earlier event_id of the same user and item: dropped",
     "future_events": "events more than a day later than now: dropped",
-    "unsorted_events": "events earlier than the one above them of the same user: sorted",
+    "unsorted_events": "events earlier than the one above of the same user: sorted",
     "events_without_action": "events with a null action: kept, as action 'unknown'",
     "events_of_unknown_items": "events of items that the items table lacks: kept, unusable, never a target",
     "unknown_source_interests": "events whose source_interest is no topic of any item: kept, without a source",
@@ -47,13 +47,13 @@ REPAIRS: Mapping[str, str] = {
     "duplicate_items": "items equal to another in every column: dropped",
     "items_without_topics": "items without a topic: kept",
     "items_without_features": "items with neither topics nor embedding: kept, unusable in histories",
-    "broken_embeddings": "embeddings that hold NaN, infinity or null: taken as missing",
+    "broken_embeddings": "embeddings with NaN, infinity or null: taken as missing",
     "users_with_nulls": "users without user_id: dropped",
     "duplicate_users": "users equal to another in every column: dropped",
-    "users_not_in_table": "users of events that the users table lacks: kept, follow nothing",
+    "users_not_in_table": "users of events that the users table lacks: kept, without followed topics",
     "users_without_events": "users without any event: kept, known by their followed topics only",
     "users_with_only_invalid_events": "users without a usable event: kept, without implicit interests",
-    "follows_of_unknown_topics": "followed topics that no item has, or too few: dropped",
+    "follows_of_unknown_topics": "follows of topics that no item has, or too few: dropped",
 }
 
 
@@ -170,4 +170,5 @@ def _warnings(engine: Engine, loaded: Mapping[str, Table]) -> list[str]:
 
 def repair_text(name: str, count: int, texts: Mapping[str, str] = REPAIRS) -> str:
     """Return a repair with its count, for people; ``texts`` has the sentence of each name."""
-    return f"{count:,} {texts[name]}"
+    noun, rest = texts[name].split("s ", 1)
+    return f"{amount(count, noun)} {rest}"
