@@ -26,7 +26,7 @@ REPAIRED = {
     "duplicate_items": {"items": pl.concat([items(), items()[:2]])},
     "items_without_topics": {"items": items(topics=[[], None, ["sea"]])},
     "items_without_features": {"items": items(topics=[[], [""], ["sea"]])},
-    "broken_embeddings": {"items": items(embedding=[[1.0, NAN], [INF, 0.0], [1.0, 2.0]])},
+    "broken_embeddings": {"items": items(embedding=[[INF, NAN], [1e39, 0.0], [1.0, 2.0]])},
     "users_with_nulls": {"users": users(user_id=pl.Series([None, None], dtype=pl.Int64))},
     "duplicate_users": {"users": pl.concat([users(), users()])},
     "users_not_in_table": {"users": users(user_id=[8, 9])},

@@ -154,6 +154,17 @@ def test_a_wrong_encoding_that_was_given_is_named(tmp_path):
     assert "leave out --encoding utf-8" in refusal(tmp_path, file, {"encoding": "utf-8"})
 
 
+@pytest.mark.parametrize("wrong", [["a b", "1|2"], [["a"], ["b"]], [[[1.0, 2.0]], [[3.0, 4.0]]]], ids=str)
+def test_an_embedding_that_is_no_vector_is_shown(tmp_path, wrong):
+    file, items = write(tmp_path, "own.csv", b"user,item,ts\n1,1,5\n1,2,6\n"), tmp_path / "items.parquet"
+    pl.DataFrame({"item_id": [1, 2], "embedding": wrong}).write_parquet(items)
+    with pytest.raises(DataError, match="column 'embedding' has a value that is no vector, '"):
+        import_files(file, tmp_path / "out", items=[items])
+    pl.DataFrame({"item_id": [1, 2], "embedding": ["", "1|2"]}).write_parquet(items)
+    import_files(file, tmp_path / "out", items=[items])
+    assert pl.read_parquet(tmp_path / "out" / "items.parquet")["embedding"].to_list() == [[], [1.0, 2.0]]
+
+
 def test_parquet_keeps_its_types(tmp_path):
     frame = pl.DataFrame({"customer_id": [1, 2], "sku": [7, 8], "at": [datetime(2020, 1, 1), datetime(2020, 1, 2)]})
     frame.write_parquet(tmp_path / "own.pq")

@@ -85,6 +85,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, column):
         ("items", "topics", ["art|food", "art", "sea"], "string_split"),
         ("items", "topics", [[1], [2], [3]], "a list of texts"),
         ("items", "embedding", ["a", "b", "c"], "a list of numbers"),
+        ("items", "embedding", [[[1.0]], [[2.0]], [[3.0]]], "a list of numbers"),
         ("users", "followed_topics", ["art", "sea"], "string_split"),
     ],
 )

@@ -257,8 +257,8 @@ def _cast_sql(engine: Engine, relation: str, table: str, column: str, column_typ
     elif role == "vector" and file_format == ".csv":
         as_list = f"CASE WHEN {source} LIKE '[%' THEN CAST({source} AS FLOAT[])"
         sql = f"{as_list} ELSE CAST(string_split({source}, '|') AS FLOAT[]) END"
-    elif role == "vector" and column_type.endswith("]") and column_type.startswith(_NUMBERS):
-        sql = f"CAST({source} AS FLOAT[])"
+    elif role == "vector" and column_type.count("[") == 1 and column_type.startswith(_NUMBERS):
+        sql = f"TRY_CAST({source} AS FLOAT[])"  # null for a number beyond float32: a broken embedding
     return f"{sql} AS {source}"
 
 

@@ -188,9 +188,17 @@ def _find_format(column: Column, table: str, canonical: str, config: ImportConfi
         return value_formats.find_id_format(column)
     if role == "texts":
         return value_formats.find_list_format(column, config.list_separator)
-    if role in {"vector", "number"}:
-        read = value_formats.vector_sql if role == "vector" else value_formats.number_sql
-        return ValueFormat("numbers", read(column))
+    if role == "number":
+        return ValueFormat("numbers", value_formats.number_sql(column))
+    if role == "vector":
+        sql = value_formats.vector_sql(column)
+        is_none = f"{column.sql} IS NOT NULL AND ({sql} IS NULL OR len({sql}) > 0 AND list_count({sql}) = 0)"
+        if wrong := column.ask(f"any_value({column.text}) FILTER ({is_none})"):
+            raise DataError(
+                f"column '{column.name}' has a value that is no vector, {wrong!r:.60}; expected numbers, such as"
+                f" 0.5|-2, or nothing. To leave the column out: --map {column.name}="
+            )
+        return ValueFormat("lists of numbers", sql)
     if role == "flag":
         return ValueFormat("true or false", f"TRY_CAST({column.sql} AS BOOLEAN)")
     return ValueFormat("", f"nullif(trim({column.text}), '')")

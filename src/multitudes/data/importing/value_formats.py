@@ -201,7 +201,7 @@ def find_id_format(column: Column) -> ValueFormat:
 def vector_sql(column: Column) -> str:
     """Return SQL that reads a list of numbers: an array, JSON, or numbers with ``|``, a comma or a space between."""
     if column.type.endswith("]"):
-        return f"CAST({column.sql} AS FLOAT[])"
+        return f"TRY_CAST({column.sql} AS FLOAT[])"
     plain = f"regexp_replace(trim({column.text}, '[] '), '[|, ;]+', ',', 'g')"
     return f"TRY_CAST('[' || {plain} || ']' AS FLOAT[])"
 
