@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.errors import ArtefactError, UsageError, is_disk_full
-from multitudes.locks import lock
+from multitudes.locks import is_same_file, lock
 
 _MAX_JSON_BYTES = 1 << 28  # of a file that is read into memory; a sparse one can claim any size
 
@@ -157,10 +157,9 @@ def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         UsageError: ``out`` exists and may not be replaced, or another process is writing it.
     """
     _check_target(out, marker, overwrite)
-    with make_folder(out.parent), _empty_partial_folder(out) as partial:
+    with replace_folder(out) as partial:
         _check_target(out, marker, overwrite)  # another process may have created it before the lock was free
         yield partial
-        move_folder_into_place(partial, out)
 
 
 @contextmanager
@@ -239,26 +238,18 @@ def _empty_partial_folder(out: Path) -> Iterator[Path]:
     """
     partial = partial_path(out)
     partial.mkdir(exist_ok=True)
-    inode = partial.stat().st_ino
-    with lock(partial, wait=False, create=False) as is_locked:
+    status = partial.stat()
+    with note_path(out), lock(partial, wait=False, create=False) as is_locked:
         # If its holder renamed it before this process had the lock, it is the holder's result.
-        if not is_locked or not _has_inode(partial, inode):
+        if not is_locked or not is_same_file(partial, status):
             raise UsageError(f"{out}: another process is writing it; wait for its end, or choose another folder")
         try:
             for leftover in partial.iterdir():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            with note_path(out):
-                yield partial
+            yield partial
         finally:
-            if _has_inode(partial, inode):  # after the rename, another writer may have made one of this name
+            if is_same_file(partial, status):  # after the rename, another writer may have made one of this name
                 shutil.rmtree(partial, ignore_errors=True)
-
-
-def _has_inode(path: Path, inode: int) -> bool:
-    try:
-        return path.stat().st_ino == inode
-    except FileNotFoundError:
-        return False
 
 
 def _check_target(out: Path, marker: str, overwrite: bool) -> None:

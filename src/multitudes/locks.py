@@ -23,7 +23,9 @@ def lock(
     descriptor = _open_descriptor(file, create)
     try:
         fcntl.flock(descriptor, operation)
-        while remove and not _is_same_file(file, descriptor):  # its holder deleted it while this process waited
+        while remove and not is_same_file(
+            file, os.fstat(descriptor)
+        ):  # its holder deleted it while this process waited
             stale, descriptor = descriptor, _open_descriptor(file, create)
             os.close(stale)
             fcntl.flock(descriptor, operation)
@@ -44,9 +46,9 @@ def _open_descriptor(file: Path, create: bool) -> int:
     return os.open(file, os.O_CREAT | os.O_RDWR if create else os.O_RDONLY, 0o660)
 
 
-def _is_same_file(file: Path, descriptor: int) -> bool:
-    """Return whether ``file`` is still the file that was opened as ``descriptor``."""
+def is_same_file(path: Path, status: os.stat_result) -> bool:
+    """Return whether ``path`` is still the file or folder that had this ``status``."""
     try:
-        return os.path.samestat(file.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.stat(), status)
     except FileNotFoundError:
         return False

@@ -53,12 +53,6 @@ class IndexConfig(PluggableConfig):
     )
 
 
-def check_server(config: IndexConfig) -> None:
-    """Reject an index whose server does not answer, before anything is computed for it."""
-    if config.kind not in config.built_in:
-        config.plugin().check(config.parse_options())
-
-
 def build_index(
     ids: ArrayLike,
     vectors: ArrayLike,

@@ -13,7 +13,7 @@ from multitudes.batches.histories import event_times, followed_topics, gather_hi
 from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.index.factory import IndexConfig, check_server
+from multitudes.index.factory import IndexConfig
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index
 from multitudes.linear.followed import FollowedRun
@@ -99,9 +99,14 @@ def publish(
         MissingError: ``sign`` does not exist.
     """
     store = ReleaseStore(releases)
-    _check_folder(store.root)
+    if store.root.is_dir() and any(store.root.iterdir()) and not (store.root / VERSIONS).is_dir():
+        raise UsageError(
+            f"{store.root}: holds something else than releases; give a new folder, or one that publish wrote"
+        )
     key = None if sign is None else read_private_key(sign)
-    check_server(index := index or IndexConfig())
+    index = index or IndexConfig()
+    if index.kind not in index.built_in:  # before anything is computed for a server that does not answer
+        index.plugin().check(index.parse_options())
     opened = open_run(run)
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.list_defaults)
     conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
@@ -151,13 +156,6 @@ def publish(
         gate=passed,
         former=former,
     )
-
-
-def _check_folder(releases: Path) -> None:
-    if releases.is_dir() and any(releases.iterdir()) and not (releases / VERSIONS).is_dir():
-        raise UsageError(
-            f"{releases}: holds something else than releases; give a new folder, or one that publish wrote"
-        )
 
 
 def _check_difference(run: str | Path, tower: str, difference: float, compared: str) -> None:

@@ -168,11 +168,10 @@ class ReleaseStore:
         Raises:
             UsageError: another process holds it.
         """
-        with lock(self.root / ".lock", wait=False, remove=True) as acquired:
+        with note_path(self.root), lock(self.root / ".lock", wait=False, remove=True) as acquired:
             if not acquired:
                 raise UsageError(f"{self.root}: another process publishes here or changes items; try again later")
-            with note_path(self.root):
-                yield
+            yield
 
     def _folder(self, version: str) -> Path:
         return self.root / VERSIONS / version

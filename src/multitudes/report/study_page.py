@@ -110,7 +110,9 @@ def _data_set_figures(data_set: dict[str, Any], reference: str, looks: Looks) ->
     rows = [
         {"name": method, "group": gain.get("verdict", "control")} | gain
         for method, entry in data_set["methods"].items()
-        if (gain := entry["minus"].get("hr")) and _is_comparable(method, entry["role"])
+        # Baselines often do not fit on the scale, and are only in the table.
+        if (gain := entry["minus"].get("hr"))
+        and (entry["role"] == "method" or method.partition("/")[2] in CONTROL_LABELS)
     ]
     rows.sort(key=lambda row: -(row["mean"] or 0))
     verdict_looks = {**VERDICT_LOOKS, "control": Look("#2f7fc1", "diamond")}
@@ -124,11 +126,6 @@ def _data_set_figures(data_set: dict[str, Any], reference: str, looks: Looks) ->
         ]
         caption = f"By {SEGMENTATION_LABELS.get(segmentation, segmentation)}; number of targets in brackets."
         yield Figure(interval_chart(rows, title, looks), caption)
-
-
-def _is_comparable(method: str, role: str) -> bool:
-    """Return whether a method fits on the scale of the chart: baselines often do not, and are only in the table."""
-    return role == "method" or method.partition("/")[2] in CONTROL_LABELS
 
 
 def overall_blocks(summary: dict[str, Any]) -> Iterator[Block]:

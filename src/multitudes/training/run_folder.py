@@ -34,11 +34,10 @@ def lock_run(out: Path) -> Iterator[None]:
         UsageError: another process trains into it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with lock(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as is_locked:
+    with note_path(out), lock(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as is_locked:
         if not is_locked:
             raise UsageError(f"{out}: another process trains into it; wait for its end, or give another --out")
-        with note_path(out):
-            yield
+        yield
 
 
 def create_run_folder(prepared: PreparedData, config: RunConfig, out: Path, *, overwrite: bool) -> None:
