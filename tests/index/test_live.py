@@ -96,7 +96,7 @@ def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_t
     copied: list[int] = []
     build = ExactIndex.build
 
-    def amount(ids: np.ndarray, vectors: np.ndarray, topics: Topics | None = None) -> ExactIndex:
+    def counted(ids: np.ndarray, vectors: np.ndarray, topics: Topics | None = None) -> ExactIndex:
         copied.append(len(ids))
         return build(ids, vectors, topics)
 

@@ -168,7 +168,7 @@ def test_a_request_of_plain_vectors_is_one_call(large: Large, monkeypatch: pytes
     calls: list[str] = []
     ask = Connection.call
 
-    def amount(self: Connection, what: str, request: Callable[[Any], Any], retry: bool = True) -> Any:
+    def counted(self: Connection, what: str, request: Callable[[Any], Any], retry: bool = True) -> Any:
         calls.append(what)
         return ask(self, what, request, retry=retry)
 

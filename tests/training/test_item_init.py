@@ -83,7 +83,7 @@ def test_the_factors_are_those_of_a_full_decomposition():
 def test_singular_values_that_hardly_differ_take_no_more_products_than_others(monkeypatch):
     multiplied, product = list[int](), GramMatrix.__matmul__
 
-    def amount(gram: GramMatrix, vectors_IN: np.ndarray) -> np.ndarray:
+    def counted(gram: GramMatrix, vectors_IN: np.ndarray) -> np.ndarray:
         multiplied.append(vectors_IN.shape[1])
         return product(gram, vectors_IN)
 

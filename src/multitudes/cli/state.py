@@ -54,26 +54,19 @@ def state_command(
         return
     reject_options(f"state {action}", {"--keep": keep})
     reject_url(target)
-    (_back_up if action == "backup" else _restore)(source, Path(target))
+    from multitudes.service.backup import back_up, restore
 
-
-def _back_up(data: Path, to: Path) -> None:
-    from multitudes.service.backup import back_up
-
-    result = back_up(data, to)
-    state = "the user states" if result.state else "no user states (they are not in the folder: back up their server)"
-    typer.echo(f"{to}: {state} and {amount(result.log_files, 'file')} of the logs")
-    print_json({"data": str(data), "to": str(to), **result._asdict()})
-
-
-def _restore(backup: Path, data: Path) -> None:
-    from multitudes.service.backup import restore
-
-    result = restore(backup, data)
-    typer.echo(
-        f"{data}: {amount(result.segments, 'segment')}, {amount(result.erased_rows, 'row')} of erased users left out"
-    )
-    print_json({"backup": str(backup), "data": str(data), **result._asdict()})
+    to = Path(target)
+    if action == "backup":
+        saved = back_up(source, to)
+        held = "the user states" if saved.state else "no user states (they are not in the folder: back up their server)"
+        typer.echo(f"{to}: {held} and {amount(saved.log_files, 'file')} of the logs")
+        print_json({"data": str(source), "to": str(to), **saved._asdict()})
+        return
+    result = restore(source, to)
+    rows = amount(result.erased_rows, "row")
+    typer.echo(f"{to}: {amount(result.segments, 'segment')}, {rows} of erased users left out")
+    print_json({"backup": str(source), "data": str(to), **result._asdict()})
 
 
 def _load(prepared: Path, store: str, keep: int | None) -> None:

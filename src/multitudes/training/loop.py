@@ -163,9 +163,9 @@ class _Loop:
     said: int = 0  # lines
 
     def run(self) -> None:
-        position = self.state.position
+        position, most, patience = self.state.position, self.config.train.epochs, self.config.train.patience
         with _defer_interrupt() as interrupted:
-            while position.epoch < self.config.train.epochs and not self._is_out_of_patience():
+            while position.epoch < most and not 0 <= position.best_epoch < position.epoch - patience:
                 if not self._train_epoch(interrupted):
                     self._save()
                     raise KeyboardInterrupt
@@ -178,10 +178,6 @@ class _Loop:
 
     def _save(self, *, best: bool = False) -> None:
         checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)
-
-    def _is_out_of_patience(self) -> bool:
-        position = self.state.position
-        return position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= self.config.train.patience
 
     def _train_epoch(self, interrupted: list[bool]) -> bool:
         """Train the rest of the current epoch; return False if it was interrupted."""

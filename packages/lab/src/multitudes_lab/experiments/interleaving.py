@@ -154,7 +154,6 @@ def _paired_credits(metric: str, control: str, arm: str) -> str:
 
 
 def _sign_test(connection: DuckDBEngine, users: str) -> SignTest:
-    ((control, arm, alike),) = connection.rows(f"""
-        SELECT count(*) FILTER (control > treatment), count(*) FILTER (control < treatment),
-               count(*) FILTER (control = treatment) FROM {users}""")
+    counts = ", ".join(f"count(*) FILTER (control {sign} treatment)" for sign in (">", "<", "="))
+    ((control, arm, alike),) = connection.rows(f"SELECT {counts} FROM {users}")
     return SignTest(control, arm, alike, float(binomtest(arm, control + arm).pvalue) if control + arm else 1.0)
