@@ -196,16 +196,8 @@ def _write_release_files(
     if isinstance(run, PinnerSageRun):  # without the source of the vectors, which the release contains
         settings = run.config.model.model_dump(mode="json", exclude={"vectors"})
         pinnersage = {"config": settings, "typical": run.typical_distance}
-    manifest = release_manifest(
-        run,
-        conditions,
-        retrieve,
-        index,
-        repeats,
-        corpus.names.height,
-        new_items=_new_item_settings(run),
-        pinnersage=pinnersage,
-    )
+    new, items = _new_item_settings(run), corpus.names.height
+    manifest = release_manifest(run, conditions, retrieve, index, repeats, items, new_items=new, pinnersage=pinnersage)
     arrays = corpus.arrays | user_arrays(run, repeats)
     arrays["map_item"], arrays["map_position"] = lay_out_items(index, corpus.arrays["item_count"])
     write_release(stage, manifest, arrays, index, run.prepared.user_ids, corpus.names, run.prepared.topics)
