@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from multitudes.config import Config
+from multitudes.progress import duration_text
 from multitudes_lab.capacity.unit_costs import BASES, Basis, Curve, Estimate, UnitCosts
 
 _GIB, _DAY_S, _MONTH_H = 1024.0, 86_400, 730
@@ -216,7 +217,7 @@ class Capacity:
         hours, machines = seconds.value / 3600, max(1, ceil(memory_gib / self._usable_gib))
         if machines > 1:
             note = f"needs more memory than a machine has: {note}"
-        time, cost = _format_duration(seconds.value), self._cost(hours * cores, hours * memory_gib)
+        time, cost = duration_text(seconds.value), self._cost(hours * cores, hours * memory_gib)
         return StageRequirements(name, memory_gib, disk_gib, cores, machines, time, seconds.basis, note, cost)
 
     def _machine_cost(self, machines: int) -> float | None:
@@ -236,10 +237,3 @@ def _combine(value: float, *estimates: Estimate) -> Estimate:
 
 def _weakest_basis(*bases: Basis) -> Basis:
     return max(bases, key=BASES.index)
-
-
-def _format_duration(seconds: float) -> str:
-    for unit, length in (("days", _DAY_S), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:,.0f} s"
