@@ -90,7 +90,8 @@ def test_a_line_that_stays_is_above_the_bar(now):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.2, "1 s"), (29, "29 s"), (90, "2 min"), (5300, "88 min"), (7200, "2.0 h")]
+    ("seconds", "said"),
+    [(0.2, "1 s"), (29, "29 s"), (90, "2 min"), (5300, "88 min"), (7200, "2.0 h"), (172_800, "2 days")],
 )
 def test_durations_are_said_as_people_say_them(seconds, said):
     assert duration_text(seconds) == said

@@ -136,8 +136,10 @@ def amount(n: int, noun: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours."""
+    """Return a duration in seconds, minutes, hours or days."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{max(1, round(seconds))} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes / 60:.1f} h" if minutes < 2 * 24 * 60 else f"{minutes / (24 * 60):,.0f} days"

@@ -76,15 +76,11 @@ def top_filtered(key_QM: NDArray[np.int64], limit_Q: NDArray[np.int64], width: i
     query_R, key_R, first_Q = np.repeat(np.arange(len(limit_Q)), count_Q), key_QM[kept_QM], np.cumsum(count_Q) - count_Q
     hits = empty_hits(len(limit_Q), width)
     place_R = np.arange(len(query_R)) + (np.arange(len(limit_Q)) * width - first_Q).take(query_R)
-    hits.id_QN.ravel()[place_R], hits.score_QN.ravel()[place_R] = _key_rows(key_R), _key_scores(key_R)
+    hits.id_QN.ravel()[place_R], hits.score_QN.ravel()[place_R] = (key_R & _LOW_WORD) >> 1, _key_scores(key_R)
     last_rank_Q, rank_sum_Q = np.zeros_like(count_Q), np.bincount(query_R, column_R + 1, minlength=len(limit_Q))
     last_rank_Q[query_R] = column_R + 1  # columns ascend within a query, so the last one is written last
     depth_Q = np.maximum(last_rank_Q, np.ceil(2 * rank_sum_Q / np.maximum(1, count_Q) - 1).astype(np.int64))
     return Ranking(hits._replace(count_Q=count_Q), depth_Q)
-
-
-def _key_rows(key_QM: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.asarray((key_QM & _LOW_WORD) >> 1)
 
 
 def _key_scores(key_R: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -149,15 +149,6 @@ def paired_inner_products(
     return scores
 
 
-def _mask_excluded(
-    score_Qn: NDArray[np.float32], row_n: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]
-) -> None:
-    """Set the scores of each query's excluded rows to minus infinity, in place; ``row_n`` are those of the columns."""
-    for row_E, queries in identity_runs(excluded):  # the queries of one user share their exclusion
-        place_E, is_held_E = find_rows(row_n, row_E)
-        score_Qn[queries, place_E[is_held_E]] = -np.inf
-
-
 def _candidates(
     query_QD: NDArray[np.float32],
     row_n: NDArray[np.int64],
@@ -180,8 +171,9 @@ def _candidates(
         for score_n, penalty_n in zip(score_Qn, penalties or (), strict=penalties is not None):
             if penalty_n is not None:
                 np.add(score_n, penalty_n[start:end], out=score_n)
-        if excluded is not None:
-            _mask_excluded(score_Qn, row_n[start:end], excluded)
+        for row_E, queries in identity_runs(excluded or ()):  # the queries of one user share their exclusion
+            place_E, is_held_E = find_rows(row_n[start:end], row_E)
+            score_Qn[queries, place_E[is_held_E]] = -np.inf
         # In every row at least `limit_Q` scores reach its bound, unless the exclusion left fewer.
         bound_Q = np.maximum(bound_Q, _score_bound(score_Qn, limit_Q, query_QD.shape[1]))
         query, place = np.divmod(np.flatnonzero(score_Qn >= bound_Q[:, None]), end - start)

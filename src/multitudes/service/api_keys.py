@@ -93,8 +93,7 @@ def _key_files(path: Path) -> list[Path]:
     return sorted(file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
 
 
-def _signature(path: Path) -> object:
-    """Return a value that differs whenever a key was added or removed."""
+def _signature(path: Path) -> object:  # differs whenever a key was added or removed
     return [(file.name, file_signature(file)) for file in _key_files(path)]
 
 

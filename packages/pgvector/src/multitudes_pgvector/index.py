@@ -289,10 +289,9 @@ def _tune(
 def _rows(table: ItemTable, length: float, ids: ArrayLike, names: pl.DataFrame | None) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a table, their vectors padded to ``length``; ``names`` are in the order of ``ids``."""
     offset, topic_M = table.postings.topics(len(table))
-    named: Iterator[tuple[Any, ...]] = repeat((None, None))
-    if names is not None:  # without the one character that a text of PostgreSQL cannot have
-        texts = names.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
-        named = texts[np.argsort(ids)].iter_rows()
+    # Without the one character that a text of PostgreSQL cannot have.
+    texts = None if names is None else names.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
+    named = repeat((None, None)) if texts is None else texts[np.argsort(ids)].iter_rows()
     for start in range(0, len(table), _CHUNK):
         for n, vector_D in enumerate(pad_to_length(table.vectors_nD[start : start + _CHUNK], length), start):
             yield int(table.ids[n]), vector_D, topic_M[offset[n] : offset[n + 1]].tolist(), *next(named)
