@@ -62,8 +62,9 @@ def main() -> None:
         summary, words = summary_of(folder), (RESULTS / folder / "words.md").read_text(encoding="utf-8")
         (RECORDS / f"{name}.md").write_text(first_page(name, summary, words), encoding="utf-8")
         (RECORDS / f"{name}-sets.md").write_text(appendix(name, summary), encoding="utf-8")
-        if name in PICTURES and (chart := _chart(name, summary)):
-            picture = svg(chart.properties(background="white"), _caption(name, summary))
+        chart, caption = picture_of(name, summary)
+        if name in PICTURES and chart:
+            picture = svg(chart.properties(background="white"), caption)
             (RECORDS / "images" / f"{name}.svg").write_text(f"{picture}\n", encoding="utf-8")
     PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)), encoding="utf-8")
 
@@ -71,7 +72,7 @@ def main() -> None:
 def first_page(name: str, summary: dict[str, Any], words: str) -> str:
     """Return the page of a study: what came out, and what a person says of it."""
     split, table_of_all, *others = lead_blocks(summary)
-    picture = f"![{_caption(name, summary)}](images/{name}.svg)" if name in PICTURES else ""
+    picture = f"![{picture_of(name, summary)[1]}](images/{name}.svg)" if name in PICTURES else ""
     elsewhere = f"The tables of each data set, and how the study was run, are in [an appendix]({name}-sets.md)."
     blocks: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), split, table_of_all]
     return to_markdown(
@@ -79,24 +80,19 @@ def first_page(name: str, summary: dict[str, Any], words: str) -> str:
     )
 
 
-def _caption(name: str, summary: dict[str, Any]) -> str:
+def picture_of(name: str, summary: dict[str, Any]) -> tuple[Chart | None, str]:
+    """Return the picture of a study and its caption: differences of methods, or of joint and its controls."""
     if name != "size":
-        return picture_caption(summary)
-    return "What several vectors find and serve beyond their controls as the corpus grows, with 95 % intervals"
-
-
-def _chart(name: str, summary: dict[str, Any]) -> Chart | None:
-    """Return the differences between methods; of corpora by size, those between joint and its controls."""
-    if name != "size":
-        return overview_chart(summary)
+        return overview_chart(summary), picture_caption(summary)
     rows = [
-        {"name": f"{label}, {data}", "group": control} | data_set["systems"][f"joint/{control}"][key]
+        {"name": f"{label}, {data}", "group": control} | gains[key]
         for label, key in FIGURES.items()
         for data, data_set in summary["data"].items()
         for control in CONTROLS
-        if key in data_set["systems"].get(f"joint/{control}", {})
+        if key in (gains := data_set["systems"].get(f"joint/{control}", {}))
     ]
-    return interval_chart(rows, "joint −", distinct_looks(CONTROLS))
+    caption = "What several vectors find and serve beyond their controls as the corpus grows, with 95 % intervals"
+    return interval_chart(rows, "joint −", distinct_looks(CONTROLS)), caption
 
 
 def appendix(name: str, summary: dict[str, Any]) -> str:

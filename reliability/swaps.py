@@ -112,7 +112,7 @@ class Clients:
             number += 1
             try:
                 connection = connection or await Connection.to(self._port)
-                answer = await connection.ask(_request(1 + number % _USERS))
+                answer = await connection.ask(post("/v1/recommend", {"user_id": 1 + number % _USERS, "n": _N}))
                 self._hold(json.loads(answer.body) if answer.status == 200 else None)
             except OSError:
                 self._hold(None)
@@ -138,10 +138,6 @@ class Clients:
         if record["release"] != self._version:
             self._version = record["release"]
             self._changed.set()
-
-
-def _request(user: int) -> bytes:
-    return post("/v1/recommend", {"user_id": user, "n": _N})
 
 
 def _scores(retriever: Retriever, user: int) -> Scores:

@@ -99,11 +99,8 @@ def _requests(corpus: Corpus) -> list[str]:
 
 def _times(one: Record) -> list[str]:
     wall = [format_number(one["ms"][p]["median"]) for p in ("p50", "p90", "p99")]
-    return [*wall, _ms(one), format_number(one["cpu_ms"]["p90"]["median"]), f"{one['recall']:.3f}"]
-
-
-def _ms(one: Record) -> str:
-    return format_number(one["cpu_ms"]["p50"]["median"])
+    cpu = [format_number(one["cpu_ms"][percentile]["median"]) for percentile in ("p50", "p90")]
+    return [*wall, *cpu, f"{one['recall']:.3f}"]
 
 
 def _files(corpus: Corpus) -> list[str]:

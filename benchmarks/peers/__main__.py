@@ -165,7 +165,8 @@ def set_record(work: Path, data: Data, settings: Settings) -> dict[str, Any]:
             for folder in (trial_folder(work, system, trial) for trial in system.trials)
             if (folder / "trial.json").exists()
         ]
-        rates = [_hit_rate(trial, data) for trial in trials]
+        hits = [trial.lists[100]["hits"].sum() if trial.lists else 0 for trial in trials]
+        rates = [float(count / len(data.held.target)) for count in hits]
         if not trials:
             continue
         best = trials[int(np.argmax(rates))]
@@ -185,10 +186,6 @@ def set_record(work: Path, data: Data, settings: Settings) -> dict[str, Any]:
         "reference": REFERENCE,
         "systems": systems,
     }
-
-
-def _hit_rate(trial: Finished, data: Data) -> float:
-    return float(trial.lists[100]["hits"].sum() / len(data.held.target)) if trial.lists else 0.0
 
 
 def _figures(lists: dict[ListKey, Measures], data: Data) -> tuple[dict[str, Any], dict[str, Any]]:

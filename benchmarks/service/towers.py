@@ -34,10 +34,6 @@ def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) ->
         model.items.topic_embedding.weight[1:] = NORM * torch.from_numpy(centre_TD)
         for crossing in (model.user.crossing, model.user.interest_crossing, model.user.history):
             if crossing is not None:
-                nn.init.xavier_uniform_(_last_linear(crossing).weight, gain=_CROSSING_GAIN)  # they begin at zero
+                last = [part for part in crossing.modules() if isinstance(part, nn.Linear)][-1]
+                nn.init.xavier_uniform_(last.weight, gain=_CROSSING_GAIN)  # they begin at zero
     export_user_tower(model, config.history, 0, CONDITIONS if method == "joint" else 0, file)
-
-
-def _last_linear(module: nn.Module) -> nn.Linear:
-    """Return the last linear map of a module."""
-    return [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
