@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import multiprocessing
+from torch import Tensor, multiprocessing
 
 from multitudes.training.distributed import Ranks, join_ranks
 from tests.ports import free_port
 
 # It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
 WITHOUT_GRADIENT = "items.layers.3.bias"
+
+
+def with_gradient(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with a gradient: attention's bias of keys, which moves all scores of a query, has none."""
+    found = {name: weight for name, weight in weights.items() if name != WITHOUT_GRADIENT}
+    for name in [name for name in found if name.endswith("qkv.bias")]:
+        query, _, value = found[name].chunk(3)
+        found[name] = torch.cat([query, value])
+    return found
 
 
 def of_ranks(size: int, work: Callable[..., Any], folder: Path, *arguments: object) -> list[Any]:
