@@ -51,6 +51,7 @@ class Elsa:
                     self._step(*_gradient(matrix, batch, self._vector_NR))
         self._vector_IR = np.zeros((items, rank), dtype=np.float32)
         self._vector_IR[used] = self._vector_NR
+        del self._vector_NR, self._square_N1  # gigabytes, where items are many
 
     def _step(self, attraction_NR: NDArray[np.float32], repulsion_RR: NDArray[np.float32]) -> None:
         """Move the vectors along the sphere by a gradient, some items at a time: a copy of all would take gigabytes."""

@@ -128,8 +128,8 @@ def _solve(matrix: csr_array, rank: int, settings: LinearFit) -> LinearFactors:
 def _models_within_memory(prepared: PreparedData, rank: int, models: Sequence[str]) -> list[str]:
     """Return the models that fit into the available memory; raise if none does, before anything is computed."""
     items, events, available = prepared.n_items, len(prepared.event_item), available_bytes()
-    width = {"ease": 3 * max(EIGENVECTORS, 2 * rank) + 6 * COLUMNS + 4 * rank, "elsa": 2 * rank}  # all at once
-    fitted = {"ease": 0, "elsa": 3 * rank * int((prepared.item_count > 0).sum())}  # of the items with events alone
+    width = {"ease": 3 * max(EIGENVECTORS, 2 * rank) + 6 * COLUMNS + 4 * rank, "elsa": 3 * rank}  # all at once
+    fitted = {"ease": 0, "elsa": 2 * rank * int((prepared.item_count > 0).sum())}  # of the items with events alone
     needed = {model: 4 * (items * width[model] + fitted[model]) + 8 * events for model in models}
     if available is None or not (too_large := [model for model in models if needed[model] > available]):
         return list(models)
