@@ -194,6 +194,9 @@ def test_what_others_have_on_the_view_stays_and_their_own_view_is_not_replaced()
     execute("CREATE VIEW theirs AS SELECT 1 AS one")
     with pytest.raises(UsageError, match=r"theirs is there, and no publish made it; give another name"):
         Pgvector.check(PgvectorConfig(name="theirs"))
+    with pytest.raises(UsageError, match=r"theirs is there, and no publish made it; give another name"):
+        published("theirs")
+    assert tables("theirs") == set()
     Pgvector.check(config)
 
 

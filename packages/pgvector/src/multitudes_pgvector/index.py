@@ -248,6 +248,7 @@ def publish_table(
     has_graph = len(table) > config.graph_above
 
     def build(session: Session) -> None:
+        _check_owner(session, config.name)
         id_type = "int8" if names is None or names["item_id"].dtype.is_integer() else "text"
         columns = f"vector vector({table.dimension + 1}), topics int8[], item_id {id_type}, title text"
         session.execute(f"CREATE TABLE {name} (id int8 PRIMARY KEY, {columns})")
@@ -289,9 +290,8 @@ def _tune(
 def _rows(table: ItemTable, length: float, ids: ArrayLike, names: pl.DataFrame | None) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a table, their vectors padded to ``length``; ``names`` are in the order of ``ids``."""
     offset, topic_M = table.postings.topics(len(table))
-    # Without the one character that a text of PostgreSQL cannot have.
     texts = None if names is None else names.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
-    named = repeat((None, None)) if texts is None else texts[np.argsort(ids)].iter_rows()
+    named = repeat((None, None)) if texts is None else texts[np.argsort(ids)].iter_rows()  # no text there has a NUL
     for start in range(0, len(table), _CHUNK):
         for n, vector_D in enumerate(pad_to_length(table.vectors_nD[start : start + _CHUNK], length), start):
             yield int(table.ids[n]), vector_D, topic_M[offset[n] : offset[n + 1]].tolist(), *next(named)
