@@ -60,19 +60,19 @@ def main() -> None:
     """Write all of them."""
     for name, folder in STUDIES.items():
         summary, words = summary_of(folder), (RESULTS / folder / "words.md").read_text(encoding="utf-8")
-        (RECORDS / f"{name}.md").write_text(first_page(name, summary, words), encoding="utf-8")
+        chart, caption = picture_of(name, summary) if name in PICTURES else (None, "")
+        (RECORDS / f"{name}.md").write_text(first_page(name, summary, words, caption), encoding="utf-8")
         (RECORDS / f"{name}-sets.md").write_text(appendix(name, summary), encoding="utf-8")
-        chart, caption = picture_of(name, summary)
-        if name in PICTURES and chart:
+        if chart:
             picture = svg(chart.properties(background="white"), caption)
             (RECORDS / "images" / f"{name}.svg").write_text(f"{picture}\n", encoding="utf-8")
     PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)), encoding="utf-8")
 
 
-def first_page(name: str, summary: dict[str, Any], words: str) -> str:
+def first_page(name: str, summary: dict[str, Any], words: str, caption: str) -> str:
     """Return the page of a study: what came out, and what a person says of it."""
     split, table_of_all, *others = lead_blocks(summary)
-    picture = f"![{picture_of(name, summary)[1]}](images/{name}.svg)" if name in PICTURES else ""
+    picture = f"![{caption}](images/{name}.svg)" if caption else ""
     elsewhere = f"The tables of each data set, and how the study was run, are in [an appendix]({name}-sets.md)."
     blocks: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), split, table_of_all]
     return to_markdown(

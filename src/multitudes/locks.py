@@ -23,9 +23,7 @@ def lock(
     descriptor = _open_descriptor(file, create)
     try:
         fcntl.flock(descriptor, operation)
-        while remove and not is_same_file(
-            file, os.fstat(descriptor)
-        ):  # its holder deleted it while this process waited
+        while remove and not is_same_file(file, os.fstat(descriptor)):  # deleted by its holder during the wait
             stale, descriptor = descriptor, _open_descriptor(file, create)
             os.close(stale)
             fcntl.flock(descriptor, operation)

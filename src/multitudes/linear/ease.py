@@ -24,7 +24,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from multitudes.linear.history import LinearFactors
-from multitudes.linear.interactions import SHORTEST, GramMatrix, inner_products, largest_eigenpairs, orthonormal
+from multitudes.linear.interactions import SHORTEST, GramMatrix, column_products, largest_eigenpairs, orthonormal
 
 EIGENVECTORS: Final = 256  # at least so many; twice the rank if that is more
 COLUMNS: Final = 64  # of a block: bounds the memory of a product with the interactions
@@ -63,7 +63,7 @@ class EaseSpectrum:
             image_IN[:, columns] = vector_IK @ (above_K[:, None] * (vector_IK.T @ vectors_IC))
             image_IN[:, columns] += slope * (self._gram @ vectors_IC)
             image_IN[:, columns] -= diagonal_I1 * vectors_IC
-        square_N, rotation_NN = np.linalg.eigh(inner_products(image_IN))
+        square_N, rotation_NN = np.linalg.eigh(column_products(image_IN))
         rotation_NR = rotation_NN[:, : -self._rank - 1 : -1].astype(np.float32)
         value_R = np.sqrt(square_N[: -self._rank - 1 : -1].clip(min=square_N[-1] * SHORTEST**2)).astype(np.float32)
         input_IR = (image_IN @ (rotation_NR / np.sqrt(value_R))).astype(np.float32, copy=False)

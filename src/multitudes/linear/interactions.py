@@ -169,7 +169,7 @@ def orthonormal(vectors_IN: NDArray[np.float32], shortest: float = 0.0) -> NDArr
     Directions that are shorter than ``shortest``, or no more than rounding, are left out.
     """
     for least in (shortest, 0.5):  # once more: the first basis has the errors of single precision
-        square_N, rotation_NN = np.linalg.eigh(inner_products(vectors_IN))
+        square_N, rotation_NN = np.linalg.eigh(column_products(vectors_IN))
         is_kept_N = square_N > max(least, SHORTEST * np.sqrt(max(square_N.max(initial=0.0), 0.0))) ** 2
         rotation_NN = (rotation_NN[:, is_kept_N] / np.sqrt(square_N[is_kept_N])).astype(np.float32)
         for chunk_CN in _chunks(vectors_IN):
@@ -178,7 +178,7 @@ def orthonormal(vectors_IN: NDArray[np.float32], shortest: float = 0.0) -> NDArr
     return vectors_IN
 
 
-def inner_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
+def column_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the inner products of all pairs of columns, shape (N, N), in double precision."""
     product_NN = np.zeros((vectors_IN.shape[1],) * 2)
     for chunk_CN in _chunks(vectors_IN):

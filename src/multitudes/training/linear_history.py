@@ -27,7 +27,7 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.linear.fit import fit
 from multitudes.linear.history import HistoryWeights, LinearFactors, LinearFit, LinearHistory
-from multitudes.linear.interactions import inner_products
+from multitudes.linear.interactions import column_products
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
@@ -121,7 +121,7 @@ class _JoinedLists:
 def _spread_ratio(users: UserVectors, item_ID: NDArray[np.float32], rank: int) -> float:
     """Return the spread of the tower's scores over all items, relative to the linear ones; medians over users."""
     mean_D = item_ID[1:].mean(axis=0, dtype=np.float64)
-    covariance_DD = inner_products(item_ID[1:]) / (len(item_ID) - 1) - np.outer(mean_D, mean_D)
+    covariance_DD = column_products(item_ID[1:]) / (len(item_ID) - 1) - np.outer(mean_D, mean_D)
     first_B = users.mask_BK.argmax(axis=1)
     vector_BD = users.vectors_BKD[np.arange(len(first_B)), first_B]
     spreads = []
