@@ -89,7 +89,7 @@ def _with_vectors(
 
 def _train(data: PreparedData, out: Path, shape: dict[str, Any], method: str = "joint", **model: str) -> dict[str, Any]:
     """Return a run, its record and the seconds of its training; an interrupted one goes on."""
-    tower = {"linear": {"rank": 0}, "crossing": {"hidden": 0}, **model}
+    tower = {"neighbours": False, "crossing": {"hidden": 0}, **model}
     started_s = time.process_time()
     run = train(data, RunConfig.model_validate({"method": method, "model": tower, "train": shape}), out, resume=True)
     return {"run": run, "record": read_record(out), "seconds": time.process_time() - started_s}

@@ -109,7 +109,7 @@ def train_cell(prepared: str, device: str, out: str, cell: dict[str, Any], **tra
     shape = Cell(**cell)
     settings = train | {"patience": train["epochs"], "batch_size": shape.batch_size, "device": device}
     config = RunConfig.model_validate(
-        {"method": "joint", "seed": SEED, "model": {"linear": {"rank": 0}}, "train": settings}
+        {"method": "joint", "seed": SEED, "model": {"neighbours": False}, "train": settings}
     )
     execution = ExecutionConfig.model_validate({"precision": shape.precision})
     if shape.is_compiled:

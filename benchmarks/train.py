@@ -136,7 +136,7 @@ def train_and_measure(
     config = RunConfig(
         method=method,
         seed=SEED,
-        model=UserTowerConfig.model_validate(model | {"linear": {"rank": 0}}),  # its fit is no step
+        model=UserTowerConfig.model_validate(model | {"neighbours": False}),  # its fit is no step
         train=TrainConfig.model_validate(train),
     )
     data = PreparedData.open(prepared)

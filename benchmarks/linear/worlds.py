@@ -15,8 +15,7 @@ from benchmarks.machine import ROOT
 from benchmarks.scale.tables import prepare_tables, write_tables
 from multitudes.batches.held_out import seen_items
 from multitudes.data.prepared import PreparedData
-from multitudes.evaluation.model_baselines import history_matrix
-from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.interactions import history_matrix, interaction_matrix
 from multitudes.linear.run import CUTOFF, Validation
 from multitudes.metrics.ranking import ranks_in_list
 

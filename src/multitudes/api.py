@@ -125,7 +125,7 @@ class RecommendRequest:
     ] = field(default_factory=dict)
     request_id: Annotated[
         Text | None,
-        Field(description="Name of the request: the same name draws the same topics. Generated if it is missing."),
+        Field(description="Names the request in the logs, and draws its topics: unnamed ones draw the same each time."),
     ] = None
 
     @property
@@ -366,7 +366,7 @@ class VectorQuery:
 class VectorsResponse:
     """The vectors of a user, and what a vector store filters; the same request with what it found gives the list."""
 
-    request_id: Annotated[str, Field(description="Send it with what was found, so that the same topics are drawn.")]
+    request_id: Annotated[str | None, Field(description="As asked. Send it with what was found, for the same topics.")]
     user_id: AnyId | None
     release: Annotated[str, Field(description="The release whose item vectors are to be searched.")]
     reason: Annotated[str, Field(description="Why there are fewer vectors than the full method has, or empty.")]

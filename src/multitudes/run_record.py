@@ -134,6 +134,7 @@ class UntrainedRun(Generic[C]):
 
     list_defaults: ClassVar[ListDefaults]  # nothing is divided among tastes
     controls: tuple[Partition, ...] = ()  # there are no interests
+    neighbours: Any = None  # a ``linear.neighbours.NeighbourSource``: what own events propose beside the vectors
 
     def __init__(self, path: Path, prepared: PreparedData, config: C, vectors_ID: NDArray[np.float32]) -> None:
         self.path, self.prepared, self.config = path, prepared, config

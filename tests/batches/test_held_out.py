@@ -1,8 +1,23 @@
-"""The users of a split, and their targets."""
+"""The users of a split, their targets, and what was known of them."""
 
-from multitudes.batches.held_out import held_out_users
+from dataclasses import replace
+from pathlib import Path
+
+from multitudes.batches.held_out import held_out_histories, held_out_users
 from multitudes.data.prepared import SPLIT_CODE
+from tests.evaluation.worlds import prepared
 from tests.worlds import planted
+
+
+def test_followed_topics_are_known_from_the_cut_on_if_they_were_stated_before_it(tmp_path: Path) -> None:
+    data = prepared(tmp_path, [[1, 2]] * 3, [[3, 4]] * 3, [[1]] * 4, follows=[[1]] * 3)
+    stated = data.event_after_follows.copy()
+    stated[:3] = False  # the first user states them after the first held-out event, the second just before it
+    stated[4:6] = False
+    data = replace(data, event_after_follows=stated)
+    held = held_out_users(data, "test")
+    histories = held_out_histories(data, held.user_B, held.end_B, 5)
+    assert histories.follow_BF.any(axis=1).tolist() == [False, True, True]
 
 
 def test_held_out_targets_equal_their_definition() -> None:

@@ -109,7 +109,14 @@ def test_controls_are_evaluated_at_the_main_budget_and_the_strongest_baseline_is
         assert rates[block["strongest_baseline"]] == max(rates.values())
     written = {"clustering": {"hr@4": {"mean": 1.0}}, "ease": {"hr@4": {"mean": 0.2}}, "ials": {"hr@4": {"mean": 0.3}}}
     assert strongest_baseline(written, 4) == "ials"
-    assert result["baselines"].keys() == {"item_knn", "ease", "ials"}
+    assert result["baselines"].keys() == {"item_knn", "ease", "neighbours", "linear", "ials"}
+    run = world(tmp_path)
+    run.config.method = "linear"
+    own = evaluate(run, EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
+    assert own["baselines"].keys() == result["baselines"].keys() - {"linear"}
+    assert own["methods"]["linear"] == result["methods"]["clustering"]
+    rates = {name: own["methods"][name]["hr@4"]["mean"] for name in own["methods"].keys() & {*BASELINES} - {"linear"}}
+    assert rates[own["strongest_baseline"]] == max(rates.values()), "a run is no baseline of itself"
     none = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4), baselines="none"), ROUND_ROBIN).result
     assert none["strongest_baseline"] is None
     assert "popularity" not in none["methods"]

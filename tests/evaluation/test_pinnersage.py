@@ -24,6 +24,7 @@ class MeanOfHistory:
 
     def __init__(self, run):
         self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors
+        self.neighbours = None
         self.list_defaults = ListDefaults({"unconditioned": 1.0}, "fusion", 0.0)
 
     def user_vectors(self, users, _partition="interests"):

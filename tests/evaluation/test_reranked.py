@@ -1,10 +1,12 @@
 """The re-rankers as systems of an evaluation, and the choice of their λ."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.data.prepared import VALIDATION
+from multitudes.data.prepared import TEST, VALIDATION
 from multitudes.evaluation import reranked
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
@@ -99,3 +101,17 @@ def test_on_validation_each_half_of_the_users_has_the_weight_of_the_other(run, m
     chosen.clear()
     evaluate(run, EvaluateConfig(budgets=(2,), baselines="none"), SETTINGS)
     assert chosen == [None, None] * len(RERANKERS)
+
+
+def test_the_weight_is_chosen_on_validation_whatever_happens_in_test(run):
+    def weights(split):
+        """Return the λ of a world in which the users have exchanged their targets of a split."""
+        item = run.prepared.event_item.copy()
+        at = np.flatnonzero(run.prepared.event_split == split)
+        item[at] = np.roll(item[at], 1)
+        changed = replace(run, prepared=replace(run.prepared, event_item=item))
+        return RerankedSystems(changed, catalogue(changed, changed.item_vectors()), SETTINGS, 5, "test").weights
+
+    plain = RerankedSystems(run, catalogue(run, run.item_vectors()), SETTINGS, 5, "test").weights
+    assert weights(TEST) == plain
+    assert weights(VALIDATION) != plain

@@ -89,6 +89,7 @@ class FakeRun:
     kinds: tuple[InterestKind, ...] = ("implicit", "implicit")
     weights: tuple[float, ...] = (0.5, 0.5)
     controls: tuple[Partition, ...] = ("random",)
+    neighbours: None = None
     list_defaults: ListDefaults = field(default_factory=lambda: ListDefaults({}, calibration=0.0))
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))

@@ -201,7 +201,7 @@ def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
 def test_the_interests_that_the_list_serves_and_who_is_not_in_the_other_release_are_said(browser, url):
     open_ann(browser, url)
     assert text(browser, "#served") == "Serves 1 of 1 interests and 1 of 1 topics."
-    none = "(answer.candidates = answer.candidates.map(c => ({ ...c, interest: 0, found_by: [0] })), served(answer))"
+    none = "(answer.candidates = answer.candidates.map(c => ({ ...c, interest: 0, found_by: [0, 1] })), served(answer))"
     assert browser.run(none) == "Serves 0 of 1 interests and 0 of 1 topics.", "the control"
     browser.run("beside = 'nothing/0007'; refresh()")
     browser.wait("$('verdict').textContent.startsWith(\"no release 'nothing/0007' to show beside\")")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from multitudes.data import arrays
+from multitudes.data.prepared import VALIDATION
 from multitudes.linear.popularity import user_counts
 from tests.evaluation.worlds import prepared
 
@@ -25,3 +26,14 @@ def test_a_user_counts_once_for_an_item_and_only_for_recent_positive_examples(da
     weight = data.event_weight.copy()
     weight[0:3] = -1
     assert user_counts(replace(data, event_weight=weight)).tolist() == [0, 1, 2, 2]
+
+
+def test_validation_events_are_not_counted_and_do_not_move_what_is_recent(data):
+    split = data.event_split.copy()
+    split[3] = VALIDATION  # the second user of item 2, at second 9
+    changed = replace(data, event_split=split)
+    assert user_counts(changed).tolist() == [0, 2, 1, 2]
+    time = data.event_time.copy()
+    time[3] = 50
+    later = replace(changed, event_time=time, manifest=data.manifest | {"recent_s": 2})
+    assert user_counts(later, recent=True).tolist() == [0, 1, 0, 2], "the last second of training is 9"

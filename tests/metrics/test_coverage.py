@@ -58,6 +58,12 @@ def test_shares_of_lists_are_compared_with_those_of_histories(world):
         assert coverage.head_excess(list_BC, history_BC)[b] == approx(q[head] - p[head] if held else np.nan)
 
 
+def test_a_class_is_an_interest_from_three_percent_of_the_history():
+    history_BC = np.array([[0.95, 0.03, 0.02], [1.0, 0.0, 0.0]])
+    assert coverage.is_interest(history_BC).tolist() == [[True, True, False], [True, False, False]]
+    assert coverage.served_share(np.array([[1.0, 0.0, 0.0]] * 2), history_BC).tolist() == [0.5, 1.0]
+
+
 @given(worlds())
 @settings(deadline=None)
 def test_hits_are_counted_by_the_class_of_the_target(world):

@@ -24,8 +24,8 @@ from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start_config
 from tests.worlds import SMALL_MODEL, SMALL_WORLD, planted
 
-WIDTH, RANK = SMALL_MODEL["width"], 6
-FROZEN = SMALL_MODEL | {"item_tower": "frozen", "linear": {"rank": RANK}}
+WIDTH = SMALL_MODEL["width"]
+FROZEN = SMALL_MODEL | {"item_tower": "frozen", "neighbours": True}
 TRAIN = {"epochs": 3, "batch_size": 32, "in_batch": 64, "uniform": 64, "learning_rate": 0.01, "eval_k": 10}
 
 
@@ -60,14 +60,13 @@ def test_the_index_holds_the_given_vectors_and_items_without_one_are_no_candidat
     assert 0 < data.n_items - len(has_vector) < 10, "some items have none"
     vectors = index.vectors(has_vector)
     np.testing.assert_array_equal(vectors[:, :WIDTH], given[has_vector])
-    rank = 0 if run.linear is None else RANK
-    assert vectors.shape[1] == WIDTH + rank
+    assert vectors.shape[1] == WIDTH
     assert np.ptp(np.linalg.norm(given[has_vector], axis=1)) > 0.1, "lengths are kept"
     added = pl.DataFrame({"item_id": [10**9], "topics": [["t1"]], "embedding": [np.arange(WIDTH, dtype=np.float32)]})
     added.write_parquet(tmp_path / "new.parquet")
     add_items(tmp_path / "releases", tmp_path / "new.parquet")
     served = Release.open(tmp_path / "releases").index.vectors(np.array([data.n_items + 1]))[0]
-    assert served.tolist() == [*range(WIDTH), *[0] * rank]
+    assert served.tolist() == [*range(WIDTH)]
     added.drop("embedding").with_columns(item_id=pl.lit(10**9 + 1)).write_parquet(tmp_path / "bare.parquet")
     with pytest.raises(DataError, match="1000000001: it has no 'embedding'"):
         add_items(tmp_path / "releases", tmp_path / "bare.parquet")
@@ -76,8 +75,8 @@ def test_the_index_holds_the_given_vectors_and_items_without_one_are_no_candidat
 def test_only_the_user_side_learns_and_finds_more_than_over_shuffled_vectors(run, data, tmp_path):
     np.testing.assert_array_equal(run.item_vectors()[:, :WIDTH], data.item_embedding)
     other = with_embeddings(tmp_path, lambda column: column.shuffle(seed=0))
-    shuffled = train(other, config(linear={"rank": 0}), tmp_path / "shuffled")
-    alone = train(data, config(linear={"rank": 0}), tmp_path / "alone")
+    shuffled = train(other, config(neighbours=False), tmp_path / "shuffled")
+    alone = train(data, config(neighbours=False), tmp_path / "alone")
     rates = [json.loads((one.path / "run.json").read_text())["validation_hit_rate"] for one in (alone, shuffled)]
     assert rates[0] > rates[1] + 0.1, "control"
 

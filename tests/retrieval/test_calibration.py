@@ -33,6 +33,11 @@ def test_a_quiet_taste_gets_its_part_and_the_rest_keeps_its_order():
     assert calibrated_order(mixed, np.array([[0.25, 0.25]])).tolist() == [list(range(20))]
 
 
+def test_an_item_comes_in_the_middle_of_the_places_that_its_part_gives_it():
+    order = calibrated_order(LOUD_AND_QUIET, np.array([[0.0, 0.2]]))[0]
+    assert np.flatnonzero(order >= 40).tolist()[:5] == [2, 7, 12, 17, 22], "the third of every five places"
+
+
 @st.composite
 def lists_of_tastes(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))

@@ -66,11 +66,12 @@ def test_interests_have_the_names_of_their_topics_or_items():
         own = [item_BL[b][(vectors.assignment_BL[b] == k) & (item_BL[b] > 0)].tolist() for k in range(len(KINDS))]
         alone = [
             expected_name(names, kind, int(vectors.topic_BK[b, k]), own[k], list(chain(*own[:k], *own[k + 1 :])))
-            if vectors.mask_BK[b, k]
+            if vectors.mask_BK[b, k] or own[k]
             else None
             for k, kind in enumerate(KINDS)
         ]
-        expected = names.tell_apart(alone, [items[0] if items else None for items in own])
+        apart = names.tell_apart(alone, [items[0] if items else None for items in own])
+        expected = [name if has else None for name, has in zip(apart, vectors.mask_BK[b].tolist(), strict=True)]
         assert together[b * 4 : b * 4 + 4] == expected
         assert names.name_all(vectors.select(np.array([b])), item_BL[b : b + 1]) == expected
         seen |= {name for name in alone if name}
@@ -101,6 +102,18 @@ def test_what_an_interest_shares_with_the_others_is_not_in_its_name():
     for deeper, name in (("w > x", "w > x"), ("wx", "wx · w")):
         path = replace(namer, topics=["", "w", deeper, "y", "z"])
         assert path.name_all(vectors, np.array([[1, 1, 3, 3]])) == [name, "z"], "a path says its levels"
+
+
+def test_a_muted_interest_leaves_the_names_of_the_others_as_they_are():
+    names, vectors, item_BL = world()
+    item_BL = np.repeat(item_BL[:, :4], 2, axis=1)  # both implicit interests have the same items, so the same name
+    interest_BL = np.where(item_BL > 0, np.arange(8) % 2 + 1, -1)
+    twins = vectors._replace(assignment_BL=interest_BL, mask_BK=np.ones_like(vectors.mask_BK))
+    before = names.name_all(twins, item_BL)
+    is_first = np.arange(4) == 1
+    after = names.name_all(twins._replace(mask_BK=twins.mask_BK & ~is_first), item_BL)
+    assert after[2::4] == before[2::4]
+    assert set(after[1::4]) == {None}
 
 
 def test_no_two_names_of_one_answer_are_alike():

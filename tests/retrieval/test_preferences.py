@@ -33,3 +33,8 @@ def test_followed_topics_are_drawn_each_once_with_the_same_chance_and_a_draw_can
     assert (draw_topics(FOLLOWS, 3, users, "monday") == first).all()
     others = {tuple(draw_topics(FOLLOWS, 3, users, f"request {i}")[0].tolist()) for i in range(20)}
     assert len(others) > 10
+
+
+def test_who_follows_no_more_topics_than_are_drawn_finds_each_in_the_same_column_in_every_answer():
+    columns = {tuple(draw_topics(FOLLOWS, 6, np.arange(3), f"request {i}").ravel().tolist()) for i in range(20)}
+    assert len(columns) == 1

@@ -217,7 +217,7 @@ def tastes_of_noise() -> tuple[Catalogue, UserVectors]:
     return items, vectors._replace(taste_BT=np.tile([0.0, 0.1, 0.3], (5, 1)))
 
 
-def test_an_item_is_of_the_interest_with_events_in_its_taste_and_without_a_taste_of_the_one_that_brought_it():
+def test_an_item_is_of_no_interest_that_did_not_find_it_whatever_its_events():
     taste = np.repeat([NO_TASTE, 0, 1], [1, 10, 10]).astype(np.int16)
     taste[12] = NO_TASTE
     items = Catalogue(catalogue(TWO_TASTES).index, np.zeros(21, dtype=np.int64), taste)
@@ -225,7 +225,7 @@ def test_an_item_is_of_the_interest_with_events_in_its_taste_and_without_a_taste
     vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]])._replace(events_BTK=events_BTK)
     (found,) = find_candidates(vectors, items, 6, [NOTHING], RetrieveConfig())
     interest = dict(zip(found.item_N.tolist(), found.interest_N.tolist(), strict=True))
-    assert interest == {1: 1, 2: 1, 3: 1, 11: 0, 12: 1, 13: 0}
+    assert interest == {1: 0, 2: 0, 3: 0, 11: 1, 12: 1, 13: 1}, "an interest that did not find an item cannot have it"
 
 
 def test_a_list_that_is_not_divided_is_the_same_beside_those_that_are():

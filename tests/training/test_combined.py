@@ -13,9 +13,9 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.neighbour_fit import fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbours import NeighbourFit
 from multitudes.linear.run import LinearConfig, make_linear_run
 from multitudes.retrieval.blend import allocate_by_weight
 from multitudes.retrieval.config import RetrieveConfig
@@ -192,9 +192,10 @@ def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, 
             combine(clustering, second, tmp_path / "out")
         assert "\n" not in str(rejected.value)
     summed = trained(prepared, tmp_path / "summed", "clustering", **CLUSTERING)
-    LinearHistory(EaseSpectrum(interaction_matrix(prepared), 6).factors(5.0), HistoryWeights()).save(summed.path)
-    write_record(summed.path, read_record(summed.path) | {"linear": True})
-    with pytest.raises(UsageError, match="has a linear history; train it with"):
+    matrix = interaction_matrix(prepared)
+    fit_neighbours(matrix, nearest_neighbours(matrix), [NeighbourFit()])[0].save(summed.path)
+    write_record(summed.path, read_record(summed.path) | {"neighbours": NeighbourFit().model_dump()})
+    with pytest.raises(UsageError, match="has neighbours; train it with"):
         combine(summed.path, folder / "conditional", tmp_path / "out")
     with pytest.raises(UsageError, match="no interests to combine"):
         combine(tmp_path / "single", tmp_path / "single", tmp_path / "out")

@@ -29,7 +29,9 @@ def untrained(prepared: PreparedData) -> TwoTower:
 
 def hit_rate(prepared: PreparedData, folder: Path, item_init: str) -> float:
     settings = {"epochs": 1, "epoch_batches": 8, "batch_size": 32, "eval_k": 10, "item_init": item_init}
-    model = UserTowerConfig.model_validate({"width": WIDTH, "history": 10, "crossing": {"hidden": 0}})
+    model = UserTowerConfig.model_validate(
+        {"width": WIDTH, "history": 10, "crossing": {"hidden": 0}, "neighbours": False}
+    )
     config = RunConfig(method="transformer", model=model, train=TrainConfig.model_validate(settings))
     return float(read_record(train(prepared, config, folder).path)["validation_hit_rate"])
 

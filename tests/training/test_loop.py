@@ -34,7 +34,7 @@ _MAIN = "from multitudes.cli.main import main; main()"
 
 def config(method: Method = "joint", seed: int = 0, **train_settings: object) -> RunConfig:
     """Return small settings; what is fitted after the last epoch has tests of its own."""
-    small = {"width": 16, "history": 20, "crossing": {"hidden": 32}, "linear": {"rank": 0}}
+    small = {"width": 16, "history": 20, "crossing": {"hidden": 32}, "neighbours": False}
     model = UserTowerConfig.model_validate(small)
     settings = {"epochs": 2, "batch_size": 32, "in_batch": 64, "uniform": 32, "learning_rate": 0.01} | train_settings
     return RunConfig(method=method, seed=seed, model=model, train=TrainConfig.model_validate(settings))

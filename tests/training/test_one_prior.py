@@ -32,7 +32,7 @@ MODULES = {"selection": selection, "evaluation": system_search, "serving": retri
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     settings = {"epochs": 1, "batch_size": 32, "in_batch": 64, "uniform": 32, "eval_k": 10}
-    model = {"width": 16, "history": 10, "crossing": {"hidden": 0}, "linear": {"rank": 0}}
+    model = {"width": 16, "history": 10, "crossing": {"hidden": 0}, "neighbours": False}
     config = RunConfig.model_validate({"method": "joint", "model": model, "train": settings})
     return train(planted()[1], config, tmp_path_factory.mktemp("prior") / "run")
 

@@ -26,8 +26,16 @@ class UserHistories(NamedTuple):
     topic_BC: NDArray[np.int64]  # conditions of the explicit vectors, 0 = none; ignored without explicit interests
     time_BL: NDArray[np.int64] | None = None  # times of the history's events, seconds or positions; None: unknown
     # Of each user the distinct items of the entire history with an event of positive weight, oldest first; None:
-    # unknown. A linear history needs them.
+    # unknown. Linear models and neighbours need them.
     positives: Sequence[NDArray[np.int64]] | None = None
+
+
+class OwnEvents(NamedTuple):
+    """The own items of one user that propose items themselves; see ``retrieval.neighbours``."""
+
+    item_n: NDArray[np.int64]  # distinct, oldest first
+    weight_n: NDArray[np.float32]
+    column_n: NDArray[np.int64]  # of the interest that each is of; -1 = none
 
 
 class UserVectors(NamedTuple):
@@ -48,6 +56,7 @@ class UserVectors(NamedTuple):
     taste_BT: NDArray[np.float64] | None = None
     # How many of the user's events in each taste belong to each interest (B, T, K); None: unknown.
     events_BTK: NDArray[np.float32] | None = None
+    own: Sequence[OwnEvents] | None = None  # of each user; None: the vectors propose alone
 
     @classmethod
     def alike(
@@ -63,12 +72,14 @@ class UserVectors(NamedTuple):
 
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
-        rows: Any = [None if array is None else array[chosen] for array in self[1:]]
-        return UserVectors(self.kinds, *rows)
+        rows: Any = [None if array is None else array[chosen] for array in self[1:-1]]
+        users = range(len(self.mask_BK))[chosen] if isinstance(chosen, slice) else chosen.tolist()
+        return UserVectors(self.kinds, *rows)._replace(own=None if self.own is None else [self.own[b] for b in users])
 
     def of_kind(self, kind: InterestKind) -> "UserVectors":
         """Return only the vectors of one kind; no event is assigned to an interest any more."""
         columns = columns_of(kind, self.kinds)
+        number_K = np.append(np.where(columns, np.cumsum(columns) - 1, -1), -1)  # the last is of no interest
         return self._replace(
             kinds=(kind,) * int(columns.sum()),
             vectors_BKD=self.vectors_BKD[:, columns],
@@ -78,6 +89,7 @@ class UserVectors(NamedTuple):
             assignment_BL=np.full_like(self.assignment_BL, -1),
             share_BK=None if self.share_BK is None else self.share_BK[:, columns],
             events_BTK=None,
+            own=self.own and [one._replace(column_n=number_K[one.column_n]) for one in self.own],
         )
 
 

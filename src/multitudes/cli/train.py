@@ -10,7 +10,16 @@ from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.extras import require_extra
-from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
+from multitudes.nn.methods import (
+    COMBINED,
+    DEFAULT_METHOD,
+    FOLLOWED,
+    LINEAR,
+    METHOD_NAMES,
+    NEIGHBOURS,
+    PINNERSAGE,
+    WITHOUT_TORCH,
+)
 from multitudes.progress import ProgressBar, amount
 
 if TYPE_CHECKING:
@@ -45,19 +54,20 @@ def train_command(
     followed is an inverted index from topics to items: there is nothing to train. --refit RUN trains a final model with
     the settings and the number of epochs that RUN's validation chose, on the validation events too. --continue RUN
     starts from RUN's weights and optimiser state and trains on the events that came since, for one epoch, or as many as
-    [train] of --config says. The method linear trains no tower: --refit RUN and --continue RUN both fit it
-    anew, with RUN's settings and regularisation, on validation events too. Under torchrun several processes train one
-    model: docs/ranks.md.
+    [train] of --config says. The methods linear and neighbours train no tower: --refit RUN and --continue RUN both fit
+    them anew, with RUN's settings and what its validation chose, on validation events too. Under torchrun several
+    processes train one model: docs/ranks.md.
     """
     _check_method(method or DEFAULT_METHOD)
     options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite})
     if method in (PINNERSAGE, FOLLOWED) and refit is None and continues is None:
         (_make_pinnersage if method == PINNERSAGE else _make_followed)(options)
         return
-    if LINEAR in (method, _method_of(refit), _method_of(continues)):
-        _check_one_origin(method, refit, continues)
-        _make_linear(options, refit or continues)
-        return
+    for name, make in ((LINEAR, _make_linear), (NEIGHBOURS, _make_neighbours)):
+        if name in (method, _method_of(refit), _method_of(continues)):
+            _check_one_origin(method, refit, continues)
+            make(options, refit or continues)
+            return
     require_extra("train")
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
@@ -209,19 +219,49 @@ def _make_linear(options: _Options, origin: Path | None) -> None:
     from multitudes.run_record import read_record
 
     out, overrides = options.out, options.overrides
-    if origin is not None and overrides:
-        raise UsageError(f"--set {overrides[0]}: --refit and --continue take all settings of {origin}; leave it out")
+    _check_origin_alone(options, origin)
     settings = load_section(options.config, LINEAR, LinearConfig, parse_overrides(overrides, LINEAR))
     data, final = PreparedData.open(options.prepared), origin is not None
     with ProgressBar(f"train {LINEAR}") as progress:
         make_linear_run(data, out, settings, seed=options.seed, refit=origin, **options.how, progress=progress)
     record = read_record(out)
-    rate = record["validation_hit_rate"]
-    judged = "trained on validation too" if final else "no user has a first-time target in validation"
-    judged = judged if rate is None else f"validation HR@100 {rate:.4f}"
+    rate, judged = record["validation_hit_rate"], _judged(record, final=final)
     model = "ELSA" if record["model"] == "elsa" else f"EASE, regularisation {record['regularisation']:g}"
     typer.echo(f"{out}: {LINEAR}, {record['width']} wide, {model}, {judged}")
     options.print_result(LINEAR, final=final, validation={} if rate is None else {"hr@100": rate})
+
+
+def _make_neighbours(options: _Options, origin: Path | None) -> None:
+    """Fit neighbours; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
+    from multitudes.data.prepared import PreparedData
+    from multitudes.linear.neighbours_run import make_neighbours_run
+    from multitudes.run_record import read_record
+
+    _check_origin_alone(options, origin)
+    if options.overrides:
+        raise UsageError(f"--set {options.overrides[0]}: the method {NEIGHBOURS} has no settings; leave it out")
+    data, final = PreparedData.open(options.prepared), origin is not None
+    with ProgressBar(f"train {NEIGHBOURS}") as progress:
+        make_neighbours_run(data, options.out, seed=options.seed, refit=origin, **options.how, progress=progress)
+    record = read_record(options.out)
+    rate, entries = record["validation_hit_rate"], record["entries"] / max(data.n_items, 1)
+    settings = ", ".join(f"{name} {record[name]:g}" for name in ("ridge", "root", "user_exponent", "recency"))
+    judged = _judged(record, final=final)
+    typer.echo(f"{options.out}: {NEIGHBOURS}, {entries:.0f} of each item, {settings}, {judged}")
+    options.print_result(NEIGHBOURS, final=final, validation={} if rate is None else {"hr@100": rate})
+
+
+def _check_origin_alone(options: _Options, origin: Path | None) -> None:
+    if origin is not None and options.overrides:
+        given = f"--set {options.overrides[0]}"
+        raise UsageError(f"{given}: --refit and --continue take all settings of {origin}; leave it out")
+
+
+def _judged(record: dict[str, Any], *, final: bool) -> str:
+    """Return what validation said of a fit, in a few words."""
+    if record["validation_hit_rate"] is not None:
+        return f"validation HR@100 {record['validation_hit_rate']:.4f}"
+    return "trained on validation too" if final else "no user has a first-time target in validation"
 
 
 def _print_next(run: Path, config: Path | None, *, final: bool) -> None:
@@ -274,8 +314,8 @@ def print_run(run: Path) -> dict[str, Any]:
         return record
     if not record["judged_users"]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
-    cutoff, linear = record["config"]["train"]["eval_k"], record.get("linear")
-    alone = f" (tower alone {linear['tower_hit_rate']:.4f})" if linear else ""
+    cutoff, neighbours = record["config"]["train"]["eval_k"], record.get("neighbours")
+    alone = f" (tower alone {neighbours['tower_hit_rate']:.4f})" if neighbours else ""
     typer.echo(
         f"{run}: {method}, best epoch {record['best_epoch']},"
         f" validation HR@{cutoff} {record['validation_hit_rate']:.4f}{alone}"

@@ -42,6 +42,8 @@ BASELINES = (
     "recent_popularity",
     "item_knn",
     "ease",
+    "neighbours",
+    "linear",
     "ials",
     "followed_topics",
     "covisit",
@@ -116,16 +118,18 @@ def fit_baselines(
     budgets: tuple[int, ...],
     choice: BaselineChoice,
     progress: Progress = silent,
+    own: str = "",
 ) -> tuple[Baselines | None, dict[str, Any]]:
     """Return the baselines of an evaluation, and a record of each that is fitted: settings and trials, or absent.
 
-    Lists have the length of the largest budget. ``progress`` is called with the number of fits done.
+    Lists have the length of the largest budget. ``own`` is the method of the run: a baseline of that name is left out.
+    ``progress`` is called with the number of baselines done.
     """
     if choice == "none":
         return None, {}
     if choice == "cheap":
         return Baselines(prepared), {}
-    models = model_baselines(prepared, held, kinds, max(budgets), main_budget(budgets), progress)
+    models = model_baselines(prepared, held, kinds, max(budgets), main_budget(budgets), progress, own)
     users = {kind: targets_of_kind(held, kind).user_B for kind in kinds}
     return Baselines(prepared, models, users), {name: model.record for name, model in models.items()}
 

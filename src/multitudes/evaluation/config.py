@@ -32,8 +32,8 @@ class EvaluateConfig(Config):
     )
     baselines: BaselineChoice = Field(
         "all",
-        description="cheap: those that count, such as popularity and covisit; all: also item-kNN, EASE and iALS, which"
-        " are tuned on validation",
+        description="cheap: those that count, such as popularity and covisit; all: also linear models, such as EASE,"
+        " which are tuned on validation",
     )
 
     @field_validator("budgets")

@@ -66,7 +66,7 @@ def evaluate(
     # Without repeats all targets are first-time targets, and one kind is enough.
     both: tuple[TargetKind, ...] = ("new",) if held.target_is_first_time.all() else ("new", "all")
     kinds = both if config.targets == "both" else (config.targets,)
-    baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
+    baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress, run.config.method)
     has_controls = config.controls != "none"
     items, n = catalogue(run, run.item_vectors()), main_budget(budgets)
     reranked = RerankedSystems(run, items, retrieve, n, config.split) if has_controls else None
@@ -141,7 +141,7 @@ def _figures(
         "n_targets": int(targets_B.sum()),
         "methods": methods,
         "differences": differences,
-        "strongest_baseline": strongest_baseline(methods, budget),
+        "strongest_baseline": strongest_baseline({name: methods[name] for name in differences}, budget),
         "max_score": intervals_by_name(max_score),
         "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, own),
         "interests": health.interest_summary(measured.interests, measured.kinds),

@@ -1,8 +1,10 @@
-"""Baselines that are fitted: item-kNN, EASE and iALS, each with a small grid tuned on the validation split.
+"""Baselines that are fitted: item-kNN, EASE, iALS, neighbours and the linear model, tuned on the validation split.
 
 Of each, the settings with the highest hit rate at the main budget are used: on first-time targets of the validation
-split, whichever split is evaluated. The models see the training split alone, as a run does. Items that a model cannot
-tell apart, such as all items for an empty history, are ordered by popularity.
+split, whichever split is evaluated. They are chosen stage by stage, those of the fit first, and last the recency of the
+history, which costs no further fit. ``linear`` is tuned as a run of that method. The models see the training split
+alone, as a run does, and of a history the positive items. Items that a model cannot tell apart, such as all items for
+an empty history, are ordered by popularity.
 
 What was tuned and listed is kept beside the data, so the next evaluation on the same data reads it::
 
@@ -20,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 from zipfile import BadZipFile
@@ -31,40 +34,65 @@ from scipy.sparse import csr_array
 
 from multitudes.atomic import replace_file, write_json
 from multitudes.batches.held_out import HeldOut, chunk_users, held_out_users, seen_items
+from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import TRAIN, PreparedData
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
+from multitudes.linear import fit as low_rank
 from multitudes.linear.ease_model import EaseModel, fit_ease
+from multitudes.linear.history import LinearFactors, LinearFit
 from multitudes.linear.ials import Ials, fit_ials
-from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.interactions import history_matrix, interaction_matrix
 from multitudes.linear.item_knn import ItemKnn, fit_item_knn
+from multitudes.linear.neighbour_fit import choose_neighbours, fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbours import NeighbourFit, Neighbours
 from multitudes.linear.popularity import items_by_popularity
+from multitudes.linear.run import LinearConfig, Validation
 from multitudes.locks import lock
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 
-Settings = Mapping[str, float]
+Settings = Mapping[str, Any]
 Lists = dict[TargetKind, NDArray[np.int64]]
-LinearModel = ItemKnn | EaseModel | Ials
-# The settings to try; the first are used where there is no validation split.
-GRIDS: Final[Mapping[str, tuple[Settings, ...]]] = {
-    "item_knn": ({"shrinkage": 20}, {"shrinkage": 5}),
-    "ease": ({"regularisation": 300}, {"regularisation": 100}, {"regularisation": 1000}),
-    "ials": (
-        {"regularisation": 30, "alpha": 3},
-        {"regularisation": 10, "alpha": 1},
-        {"regularisation": 100, "alpha": 10},
-    ),
+
+
+class LowRank(NamedTuple):
+    """The linear model of low rank, which scores histories."""
+
+    factors: LinearFactors
+
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Return the score of every item for histories (B, I + 1), in that shape."""
+        scores_BI: NDArray[np.float32] = (history @ self.factors.input_IR) @ self.factors.output_IR.T
+        return scores_BI
+
+
+LinearModel = ItemKnn | EaseModel | Ials | Neighbours | LowRank
+# The settings that are tried first, and used where there is no validation split.
+DEFAULTS: Final[Mapping[str, Settings]] = {
+    "item_knn": {"shrinkage": 20.0, "user_exponent": 0.0, "recency": 0.0},
+    "ease": {"regularisation": 300.0, "user_exponent": 0.0, "recency": 0.0},
+    "ials": {"regularisation": 30.0, "alpha": 3.0, "recency": 0.0},
+    "neighbours": NeighbourFit().model_dump(exclude={"weight"}),
+    "linear": low_rank.UNTRIED.model_dump(exclude={"weight"}),
 }
-_TRIALS: Final = [(name, settings) for name, grid in GRIDS.items() for settings in grid]
+_RECENCY: Final = tuple({"recency": recency} for recency in (0.25, 0.5, 0.75))
+# Stages of changes: each is tried on the best settings of the stages before. The other baselines have stages of theirs.
+GRIDS: Final[Mapping[str, tuple[tuple[Settings, ...], ...]]] = {
+    "item_knn": (({"shrinkage": 5.0},), ({"user_exponent": 0.3},), _RECENCY),
+    "ease": (({"regularisation": 100.0}, {"regularisation": 1000.0}), ({"user_exponent": 0.3},), _RECENCY),
+    "ials": (({"regularisation": 10.0, "alpha": 1.0}, {"regularisation": 100.0, "alpha": 10.0}), _RECENCY),
+}
+RANK: Final = LinearConfig().rank  # of the linear model
 MAX_EVENTS: Final = 10_000_000  # of the training split: a fit takes minutes
 MAX_LIST_PLACES: Final = 250_000_000  # of all users: 1 GB
 MAX_TUNING_USERS: Final = 5000
+_MAX_TUNING_SCORES: Final = 10**9  # of all tuning users: bounds their number on a large corpus
 _CELLS_PER_CHUNK: Final = 1 << 24  # scores of users × items at once
 
 
 _CACHE_FOLDER = "baselines"
-_CACHE_VERSION = 1  # raise it where the same key gives another content
+_CACHE_VERSION = 2  # raise it where the same key gives another content
 # What the models, their histories and the targets of the tuning are made of.
 _DIGESTED_ARRAYS = ("event_offset", "event_item", "event_split", "event_weight", "event_after_follows", "item_count")
 
@@ -135,22 +163,25 @@ def model_baselines(
     length: int,
     budget: int,
     progress: Progress = silent,
+    own: str = "",
 ) -> dict[str, ModelBaseline]:
     """Return the baselines that are fitted, with their lists of ``length`` places for the users of an evaluation.
 
     They are tuned on validation by the hits among ``budget`` candidates. First-time targets exclude the history.
+    ``own`` is the method of the run: a baseline of that name is left out.
     """
+    names = [name for name in DEFAULTS if name != own]
     if reason := _absence(prepared, len(held) * length):
-        return {name: ModelBaseline({}, {"absent": reason}) for name in GRIDS}
+        return {name: ModelBaseline({}, {"absent": reason}) for name in names}
     found = {}
     with _hold_cache(prepared) as cache:
-        fitting = _Fitting(prepared, cache, held, kinds, length, budget, progress)
-        for name in GRIDS:
+        fitting = _Fitting(prepared, cache, held, kinds, length, budget, progress, names)
+        for name in names:
             try:
                 found[name] = fitting.baseline(name)
-            except UsageError as error:
+            except (UsageError, DataError, MissingError) as error:
                 found[name] = ModelBaseline({}, {"absent": str(error)})
-    progress(len(_TRIALS), len(_TRIALS), "baselines")
+    progress(len(names), len(names), "baselines")
     return found
 
 
@@ -186,10 +217,11 @@ class _Fitting:
     length: int
     budget: int
     progress: Progress
+    names: Sequence[str]
 
     def baseline(self, name: str) -> ModelBaseline:
         held, kinds, length = self.held, self.kinds, self.length
-        tuning_key = [name, GRIDS[name], self.budget]
+        tuning_key = [name, DEFAULTS[name], GRIDS.get(name, ()), self.budget]
         record, model = self.cache.read_record(tuning_key), None
         if record is None:
             record, model = self._tune(name)
@@ -199,36 +231,79 @@ class _Fitting:
         if lists is None:
             model = model or self._fit(name, record["settings"])
             users = {kind: targets_of_kind(held, kind) for kind in kinds}
-            lists = {kind: self._list(model, users[kind], kind, length) for kind in kinds}
+            recency = record["settings"]["recency"]
+            lists = {kind: self._list(model, recency, users[kind], kind, length) for kind in kinds}
             self.cache.write_lists(lists_key, lists)
         return ModelBaseline(lists, record)
 
     def _tune(self, name: str) -> tuple[dict[str, Any], LinearModel]:
-        """Return the settings of the grid with the highest hit rate on validation, and their model."""
-        validation = subsample(held_out_users(self.prepared, "validation"), MAX_TUNING_USERS, 0)
-        users = targets_of_kind(validation, "new")
-        grid = GRIDS[name] if len(users) else GRIDS[name][:1]
-        record: dict[str, Any] = {"settings": None, "users": len(users), "trials": []}
-        highest, best = -1.0, None
-        for settings in grid:
-            model = self._fit(name, settings)
-            ranked_BN = self._list(model, users, "new", self.budget)
-            rank_T = ranking.ranks_in_list(ranked_BN, users.target_offset, users.target)
-            rate = round(float(np.isfinite(rank_T).mean()), 6) if len(users) else 0.0
-            if rate > highest:
-                highest, best, record["settings"] = rate, model, dict(settings)
-            record["trials"].append({**settings, f"hr@{self.budget}": rate if len(users) else None})
-        assert best is not None
-        return record, best
+        """Return the settings with the highest hit rate on validation, with all trials, and their model."""
+        model: LinearModel
+        chosen, trials = DEFAULTS[name], [{**DEFAULTS[name], "hit_rate": None}]
+        if not len(self._users):
+            model = self._fit(name, chosen)
+        elif name == "neighbours":
+            model, fit, trials = choose_neighbours(self._matrix, self._hit_rate, self._told(name))
+            chosen = fit.model_dump(exclude={"weight"})
+        elif name == "linear":
+            judge = Validation.sample(self.prepared).hit_rate
+            found = low_rank.fit(self.prepared, RANK, judge, progress=self._told(name))
+            model, trials = LowRank(found.factors), list(map(dict, found.trials))
+            chosen = found.chosen.model_dump(exclude={"weight"})
+        else:
+            model, chosen, trials = self._search(name)
+        # The rate of a linear run counts no hits of users without a vector, so it keeps the name that it has there.
+        rate = "hit_rate" if name == "linear" else f"hr@{self.budget}"
+        told = [{rate if key == "hit_rate" else key: one[key] for key in one} for one in trials]
+        return {"settings": chosen, "users": len(self._users), "trials": told}, model
+
+    def _search(self, name: str) -> tuple[LinearModel, Settings, list[dict[str, Any]]]:
+        """Return the model, the settings and the trials of a search by the stages of ``GRIDS``; ties: the first."""
+        model = self._fit(name, DEFAULTS[name])
+        best = self._hit_rate(model, DEFAULTS[name]["recency"]), model, DEFAULTS[name]
+        trials = [{**DEFAULTS[name], "hit_rate": best[0]}]
+        for stage in GRIDS[name]:
+            _, model, settings = best
+            for change in stage:
+                tried = {**settings, **change}
+                other = model if change.keys() == {"recency"} else self._fit(name, tried)
+                rate = self._hit_rate(other, tried["recency"])
+                trials.append({**tried, "hit_rate": rate})
+                best = max(best, (rate, other, tried), key=itemgetter(0))
+        return best[1], best[2], trials
+
+    def _hit_rate(self, model: LinearModel, recency: float) -> float:
+        """Return the share of the validation targets in the lists of a model."""
+        ranked_BN = self._list(model, recency, self._users, "new", self.budget)
+        rank_T = ranking.ranks_in_list(ranked_BN, self._users.target_offset, self._users.target)
+        return round(float(np.isfinite(rank_T).mean()), 6)
 
     def _fit(self, name: str, settings: Settings) -> LinearModel:
         """Fit a baseline, and tell so before."""
-        told = ", ".join(f"{setting} {value}" for setting, value in settings.items())
-        self.progress(_TRIALS.index((name, settings)), len(_TRIALS), f"baseline {name}, {told}")
+        self._told(name)(0, 1, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
+        if name == "linear":
+            return LowRank(low_rank.fit(self.prepared, RANK, untried=LinearFit(**settings)).factors)
         return fit_model(name, self._matrix, settings)
 
-    def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
-        return list_items(model.scores, self.prepared, users, kind, length, self._popular)
+    def _told(self, name: str) -> Progress:
+        """Return a callback that tells what is done of one baseline as the note of how many are finished."""
+
+        def tell(done: int, total: int, note: str = "") -> None:
+            del done, total
+            self.progress(self.names.index(name), len(self.names), f"baseline {name}, {note}")
+
+        return tell
+
+    def _list(
+        self, model: LinearModel, recency: float, users: HeldOut, kind: TargetKind, length: int
+    ) -> NDArray[np.int64]:
+        return list_items(model.scores, self.prepared, users, kind, length, self._popular, recency)
+
+    @cached_property
+    def _users(self) -> HeldOut:
+        """Users with first-time targets in validation, by whose hits settings are chosen."""
+        most = min(MAX_TUNING_USERS, max(1, _MAX_TUNING_SCORES // (self.prepared.n_items + 1)))
+        return targets_of_kind(subsample(held_out_users(self.prepared, "validation"), most, 0), "new")
 
     @cached_property
     def _matrix(self) -> csr_array:
@@ -247,36 +322,33 @@ def list_items(
     kind: TargetKind,
     length: int,
     popular: NDArray[np.int64],
+    recency: float = 0.0,
 ) -> NDArray[np.int64]:
     """Return the ``length`` items with the highest scores for the entire history of each user, shape (B, N).
 
-    ``scores`` returns those of all items for histories (B, I + 1). Equal ones are in the order of ``popular``;
-    for first-time targets, the history is excluded.
+    ``scores`` returns those of all items for histories (B, I + 1) of weights by ``recency``. Equal ones are in the
+    order of ``popular``; for first-time targets, the history is excluded.
     """
     step = max(1, min(256, _CELLS_PER_CHUNK // (prepared.n_items + 1)))
     chunks = [np.zeros((0, length), dtype=np.int64)]
     for chunk in chunk_users(users, step):
-        histories = seen_items(prepared, chunk)
-        scores_BI = scores(history_matrix(histories, prepared.n_items))
-        chunks.append(best_items(scores_BI, popular, items_to_exclude(histories, kind), length))
+        positives = positive_items(prepared, chunk.user_B, chunk.end_B)
+        scores_BI = scores(history_matrix(positives, prepared.n_items, recency))
+        excluded = items_to_exclude(seen_items(prepared, chunk), kind)
+        chunks.append(best_items(scores_BI, popular, excluded, length))
     return np.concatenate(chunks)
 
 
 def fit_model(name: str, matrix: csr_array, settings: Settings) -> LinearModel:
-    """Return a model of ``GRIDS``, fitted to interactions, shape (U, I + 1).
+    """Return a model of ``DEFAULTS``, but ``linear``, fitted to interactions, shape (U, I + 1).
 
     Raises:
         UsageError: the data are too large for it.
     """
+    if name == "neighbours":
+        return fit_neighbours(matrix, nearest_neighbours(matrix), [NeighbourFit(**settings)])[0]
     fits: dict[str, Callable[..., LinearModel]] = {"item_knn": fit_item_knn, "ease": fit_ease, "ials": fit_ials}
-    return fits[name](matrix, **settings)
-
-
-def history_matrix(histories: Sequence[NDArray[np.int64]], n_items: int) -> csr_array:
-    """Return the histories as a binary matrix, shape (B, I + 1)."""
-    item = np.concatenate([np.empty(0, dtype=np.int64), *(np.sort(items) for items in histories)])
-    offset = np.cumsum([0, *map(len, histories)])
-    return csr_array((np.ones(len(item), dtype=np.float32), item, offset), shape=(len(histories), n_items + 1))
+    return fits[name](matrix, **{key: value for key, value in settings.items() if key != "recency"})
 
 
 def best_items(

@@ -109,7 +109,8 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
     mean_BD = np.einsum("bk,bkd->bd", share_BK, vectors.vectors_BKD).astype(np.float32)
     exists_B1 = (vectors.mask_BK.sum(axis=1) > 0)[:, None]
     mean = UserVectors.alike(("unconditioned",), mean_BD[:, None], exists_B1, vectors.assignment_BL.shape[1])
-    return mean._replace(events_B=vectors.events_B, taste_BT=vectors.taste_BT)
+    own = vectors.own and [one._replace(column_n=np.full(len(one.item_n), -1)) for one in vectors.own]
+    return mean._replace(events_B=vectors.events_B, taste_BT=vectors.taste_BT, own=own)
 
 
 def max_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -223,7 +224,7 @@ class Evaluator:
             for name in self._run.controls:
                 controls[name] = user_vectors(self._run, held, self._retrieve, self._catalogue, name)
         of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
-        scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID)
+        scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID, self._run.neighbours)
         new = self._search_shared(vectors, histories)
         own_new = search_system(vectors, self._catalogue, self._budgets, histories, self._retrieve, new)
         main, evaluated = (main_budget(self._budgets),), [(of_systems[0], self._budgets)]

@@ -29,6 +29,7 @@ from multitudes.data.prepared import Split
 from multitudes.evaluation.model_baselines import best_items
 from multitudes.evaluation.outcomes import UNCONDITIONED, ListKey
 from multitudes.evaluation.targets import subsample, targets_of_kind
+from multitudes.linear.neighbours import NeighbourSource
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import class_shares, divergence_terms
@@ -91,7 +92,9 @@ class RerankedSystems:
         hits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in RERANKERS}
         step = max(1, _CELLS_PER_CHUNK // (self._run.prepared.n_items + 1))
         for users in chunk_users(held, step):
-            score_BI = one_vector_scores(user_vectors(self._run, users, retrieve, self._items), self._item_ID)
+            score_BI = one_vector_scores(
+                user_vectors(self._run, users, retrieve, self._items), self._item_ID, self._run.neighbours
+            )
             if score_BI is None:
                 return {}
             seen = seen_items(self._run.prepared, users)
@@ -125,15 +128,19 @@ class RerankedSystems:
         return {name: [np.concatenate(chunks) for chunks in of_it] for name, of_it in found.items()}
 
 
-def one_vector_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def one_vector_scores(
+    vectors: UserVectors, item_ID: NDArray[np.float32], neighbours: NeighbourSource | None
+) -> NDArray[np.float32] | None:
     """Return the score of each item by the vector of the whole history, or by the only vector (B, I); None: none.
 
-    It is minus infinity for an item or a user without a vector.
+    It contains what own events add, and is minus infinity for an item or a user without a vector.
     """
     if len(vectors.kinds) > 1 and UNCONDITIONED not in vectors.kinds:
         return None
     column = vectors.kinds.index(UNCONDITIONED) if len(vectors.kinds) > 1 else 0
     score_BI = vectors.vectors_BKD[:, column] @ item_ID.T
+    if neighbours is not None and vectors.own is not None:
+        score_BI += neighbours.scores(vectors.own)
     score_BI[~vectors.mask_BK[:, column]] = -np.inf
     score_BI[:, ~item_ID.any(axis=1)] = -np.inf
     return score_BI

@@ -298,12 +298,13 @@ function showCandidates() {
       : `${shared} of ${all.size} candidates are also what the vector of the whole history alone gives.`;
 }
 
-// An interest is served if one of the candidates is among its own best.
+// An interest is served if a candidate is for it, a followed topic if a candidate is among its own best.
 function served({ interests, candidates }) {
-  const found = new Set(candidates.flatMap((one) => [one.interest, ...one.found_by]));
-  const parts = [["implicit", "interests"], ["explicit", "topics"]].map(([kind, name]) => {
+  const named = candidates.map((one) => one.interest);
+  const kinds = [["implicit", "interests", named], ["explicit", "topics", [...named, ...candidates.flatMap((one) => one.found_by)]]];
+  const parts = kinds.map(([kind, name, served]) => {
     const own = interests.filter((one) => one.kind === kind);
-    return own.length ? `${own.filter((one) => found.has(one.number)).length} of ${own.length} ${name}` : "";
+    return own.length ? `${own.filter((one) => served.includes(one.number)).length} of ${own.length} ${name}` : "";
   }).filter(Boolean);
   return parts.length ? `Serves ${parts.join(" and ")}.` : "";
 }

@@ -5,6 +5,8 @@ are fewer users than items, Woodbury's identity gives the same scores by a matri
 
     λ C = I − Wᵀ W        W = L⁻¹ X,  L Lᵀ = X Xᵀ + λ I
 
+The products of items may weigh a user with n items by n^(−β), XᵀD X in place of XᵀX: X is √D X then.
+
 Legend: B users to score · U users of the training · I items.
 """
 
@@ -16,6 +18,7 @@ from scipy.linalg import cholesky, lapack, solve_triangular
 from scipy.sparse import csr_array
 
 from multitudes.errors import UsageError
+from multitudes.linear.interactions import scale_users
 
 MAX_CELLS: Final = 25_000**2  # of the dense matrix: min(users, items) × items
 _ROWS_PER_BLOCK: Final = 1024  # mirrored at once
@@ -55,18 +58,18 @@ class EaseByUsers(NamedTuple):
 EaseModel = EaseByItems | EaseByUsers
 
 
-def fit_ease(matrix: csr_array, regularisation: float) -> EaseModel:
+def fit_ease(matrix: csr_array, regularisation: float, user_exponent: float = 0.0) -> EaseModel:
     """Return EASE, fitted to interactions (U, I + 1) by users or by items, whichever are fewer.
 
     Raises:
         UsageError: min(users, items) × items is more than ``MAX_CELLS``.
     """
-    matrix = matrix[np.diff(matrix.indptr) > 0]  # users without interactions change nothing
+    matrix = scale_users(matrix[np.diff(matrix.indptr) > 0], user_exponent)  # users without any change nothing
     users, items = matrix.shape[0], matrix.shape[1] - 1
     if min(users, items) * items > MAX_CELLS:
         raise UsageError(
             f"EASE: got {users:,} users and {items:,} items; expected at most {MAX_CELLS:,} numbers in its matrix,"
-            " which has min(users, items) × items; the method linear has no such bound"
+            " which has min(users, items) × items; neighbours, which has no such bound, stands in for it"
         )
     if items <= users:
         return EaseByItems(_gram_inverse(matrix, regularisation))
@@ -96,7 +99,7 @@ def _gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float3
 
 
 def _add_history(scores_BI: NDArray[np.float32], history: csr_array) -> NDArray[np.float32]:
-    """Add 1 to the score of each item of the history, in place."""
+    """Add its weight to the score of each item of the history, in place."""
     row = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
     scores_BI[row, history.indices] += history.data
     return scores_BI

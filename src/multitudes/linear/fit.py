@@ -86,7 +86,7 @@ def fit(
 
     def attempt(factors: LinearFactors, **settings: Any) -> Fit:  # noqa: ANN401
         chosen = LinearFit(**{"recency": RECENCIES[0]} | settings)
-        trials.append(chosen.model_dump(exclude={"weight"}))
+        trials.append(chosen.model_dump())
         progress(len(trials), total, ", ".join(f"{name} {value}" for name, value in trials[-1].items()))
         trials[-1]["hit_rate"] = rate = judge(factors, chosen.recency)
         return Fit(factors, chosen, int(matrix.nnz), rate, trials)

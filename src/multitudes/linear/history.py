@@ -1,16 +1,12 @@
-"""A linear history: the vector of a linear model over a user's whole history, joined to the vectors of a tower.
+"""A linear history: the vector of a linear model over a user's whole history.
 
-The score of a linear model is an inner product of a sum over the history and an output vector of the item, so added to
-the score of a tower it is one inner product of joined vectors:
-
-    u = Σ_{i in positives} (1 + r_i)^(−recency) P_i      v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]
+    u = Σ_{i in positives} (1 + r_i)^(−recency) P_i      score of item j = u · Q_j
 
 P and Q are the input and output vectors of ``LinearFactors``. The positives of a user are the distinct items of
 the whole history with an event of positive weight, as in training, and r_i is the number of them with a later event
-than i; see ``data.own_items.positive_items``. Every vector has the same sum: a sum over the events of one interest
-alone serves no more interests and finds fewer items.
+than i; see ``data.own_items.positive_items``.
 
-Legend: B users · K vectors of each · n positives of one user · I items · D width of the tower's vectors · R rank.
+Legend: B users · K vectors of each · n positives of one user · I items · R rank.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,9 +38,8 @@ _REPAIR = "train again"
 
 
 class HistoryWeights(Config):
-    """How much the sum over a history weighs beside the vector of a tower, and its items in the sum."""
+    """How much each item of a history weighs in the sum."""
 
-    weight: float = Field(1.0, description="Factor of the sum.")
     recency: float = Field(
         0.0, ge=0, description="An item with r later ones of the same user weighs (1 + r) to the power of minus this."
     )
@@ -94,12 +89,6 @@ class HistorySums:
         mask_BK = np.asarray(sum_BR.any(axis=1))[:, None]
         return UserVectors.alike(KINDS_ALONE, sum_BR[:, None], mask_BK, history_length)
 
-    def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
-        """Return user vectors with the weighted sum of each user appended: (B, K, D + R); masks stay as they are."""
-        sum_BR = np.float32(self.weights.weight) * self.user_sums(positives)
-        sum_BKR = sum_BR[:, None].repeat(len(vectors.kinds), axis=1)
-        return vectors._replace(vectors_BKD=np.concatenate([vectors.vectors_BKD, sum_BKR], axis=2))
-
 
 class LinearHistory(HistorySums):
     """Both sides of a linear history: sums for the users, and the output vectors of the items."""
@@ -107,14 +96,6 @@ class LinearHistory(HistorySums):
     def __init__(self, factors: LinearFactors, weights: HistoryWeights) -> None:
         super().__init__(factors.input_IR, weights)
         self.output_IR = factors.output_IR
-
-    def join_items(self, vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return item vectors with the output vectors, or zeros for later items, appended: shape (I + 1, D + R)."""
-        items, width = vectors_ID.shape
-        joined = np.zeros((items, width + self.rank), dtype=np.float32)
-        joined[:, :width], joined[: len(self.output_IR), width:] = vectors_ID, self.output_IR
-        joined[~vectors_ID.any(axis=1)] = 0.0  # an item without a vector is no candidate
-        return joined
 
     def save(self, folder: Path) -> None:
         """Write the linear history into a folder: two arrays, and ``linear.json`` as the last file."""

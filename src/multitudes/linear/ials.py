@@ -37,14 +37,18 @@ class Ials(NamedTuple):
         return scores
 
     def user_vectors(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the least-squares vector of each user, shape (B, R); an empty history has zeros."""
+        """Return the least-squares vector of each user, shape (B, R); an empty history has zeros.
+
+        An item of weight w in the history has the confidence 1 + α w.
+        """
         rank = self.item_IR.shape[1]
         shared_RR = self.item_IR.T @ self.item_IR + self.regularisation * np.eye(rank, dtype=np.float32)
         user_BR = np.zeros((history.shape[0], rank), dtype=np.float32)
         for row in np.flatnonzero(np.diff(history.indptr)):
-            item_NR = self.item_IR[history.indices[history.indptr[row] : history.indptr[row + 1]]]
-            normal_RR = shared_RR + self.alpha * (item_NR.T @ item_NR)
-            user_BR[row] = np.linalg.solve(normal_RR, (1 + self.alpha) * item_NR.sum(axis=0))
+            entries = slice(history.indptr[row], history.indptr[row + 1])
+            item_NR, extra_N = self.item_IR[history.indices[entries]], self.alpha * history.data[entries]
+            normal_RR = shared_RR + (extra_N * item_NR.T) @ item_NR
+            user_BR[row] = np.linalg.solve(normal_RR, (1 + extra_N) @ item_NR)
         return user_BR
 
 

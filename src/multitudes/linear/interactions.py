@@ -1,6 +1,6 @@
 """The training interactions of a prepared folder as a sparse matrix of users and items, and its singular vectors.
 
-Legend: U users · I items · R singular vectors · K eigenvectors · N any number of columns.
+Legend: B histories · U users · I items · R singular vectors · K eigenvectors · N any number of columns.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
+from multitudes.linear.neighbours import recency_weights
 from multitudes.seeding import generator
 from multitudes.threads import chosen_threads
 
@@ -53,6 +54,30 @@ def interaction_matrix(
     matrix = csr_array((np.ones(len(item_N), dtype=np.float32), item_N, offset_U), shape=shape)
     matrix.sort_indices()
     return matrix
+
+
+def history_matrix(
+    histories: Sequence[NDArray[np.int64]], items: int, recency: float = 0.0, newest: int = 0
+) -> csr_array:
+    """Return the weights of the items of each history, oldest first (B, I + 1); with ``newest``, of so many alone."""
+    kept = [one[-newest:] for one in histories]
+    item_E = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
+    weight_E = np.concatenate([np.zeros(0, dtype=np.float32), *(recency_weights(len(one), recency) for one in kept)])
+    return csr_array((weight_E, item_E, np.cumsum([0, *map(len, kept)])), shape=(len(kept), items + 1))
+
+
+def user_weights(matrix: csr_array, exponent: float) -> NDArray[np.float32]:
+    """Return n^(−exponent) for each interaction (U, I + 1), n being those of its user; their mean is 1."""
+    count_U = np.diff(matrix.indptr)
+    weight_U = count_U.clip(min=1) ** -exponent
+    weight_U = (weight_U * (matrix.nnz / max(float(weight_U @ count_U), 1e-30))).astype(np.float32)
+    return np.repeat(weight_U, count_U)
+
+
+def scale_users(matrix: csr_array, exponent: float) -> csr_array:
+    """Return interactions (U, I + 1), scaled so that products of columns weigh each user by ``user_weights``."""
+    scaled = matrix.data * np.sqrt(user_weights(matrix, exponent))
+    return csr_array((scaled, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 class GramMatrix:

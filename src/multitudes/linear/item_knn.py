@@ -2,8 +2,8 @@
 
     similarity of i and j = users of both / (√(users of i · users of j) + shrinkage)
 
-Shrinkage lowers the similarity of rare items, whose counts are chance. Each item keeps its nearest neighbours, and each
-item of a history adds its similarity to their scores.
+Shrinkage lowers the similarity of rare items, whose counts are chance. A user with n items may count as n^(−β). Each
+item keeps its nearest neighbours, and each item of a history adds its similarity to their scores.
 
 Legend: B users · I items.
 """
@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
+
+from multitudes.linear.interactions import scale_users
 
 NEIGHBOURS: Final = 100
 _COUNTS_PER_CHUNK: Final = 1 << 24  # bounds the memory of counting, if all items occur together: 300 MB
@@ -29,10 +31,13 @@ class ItemKnn(NamedTuple):
         return dense
 
 
-def fit_item_knn(matrix: csr_array, shrinkage: float, neighbours: int = NEIGHBOURS) -> ItemKnn:
+def fit_item_knn(
+    matrix: csr_array, shrinkage: float, neighbours: int = NEIGHBOURS, user_exponent: float = 0.0
+) -> ItemKnn:
     """Return the nearest neighbours of every item of interactions (U, I + 1); ties by item number."""
+    matrix = scale_users(matrix, user_exponent)
     by_item = csr_array(matrix.T)
-    root_I = np.sqrt(np.diff(by_item.indptr)).astype(np.float32)
+    root_I = np.sqrt(np.bincount(matrix.indices, matrix.data**2, matrix.shape[1])).astype(np.float32)
     chunks = []
     items = by_item.shape[0]
     step = max(1, _COUNTS_PER_CHUNK // items)
@@ -48,6 +53,15 @@ def fit_item_knn(matrix: csr_array, shrinkage: float, neighbours: int = NEIGHBOU
 
 def top_neighbours(counts: csr_array, n: int) -> csr_array:
     """Return the ``n`` largest entries of each row; ties by item number."""
+    is_kept = largest_entries(counts, n)
+    offset = np.concatenate([[0], np.cumsum(is_kept)])[counts.indptr]
+    top = csr_array((counts.data[is_kept], counts.indices[is_kept], offset), shape=counts.shape)
+    top.sort_indices()
+    return top
+
+
+def largest_entries(counts: csr_array, n: int) -> NDArray[np.bool_]:
+    """Return which entries are among the ``n`` largest of their row; ties by item number."""
     is_kept = np.ones(counts.nnz, dtype=np.bool_)
     for row in np.flatnonzero(np.diff(counts.indptr) > n):
         entries = slice(counts.indptr[row], counts.indptr[row + 1])
@@ -57,7 +71,4 @@ def top_neighbours(counts: csr_array, n: int) -> csr_array:
         tied = np.flatnonzero(value == last)
         by_item = np.argsort(counts.indices[entries][tied])
         is_kept[entries.start + tied[by_item[: n - np.count_nonzero(value > last)]]] = True
-    offset = np.concatenate([[0], np.cumsum(is_kept)])[counts.indptr]
-    top = csr_array((counts.data[is_kept], counts.indices[is_kept], offset), shape=counts.shape)
-    top.sort_indices()
-    return top
+    return is_kept

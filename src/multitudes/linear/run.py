@@ -2,16 +2,17 @@
 
 ::
 
-    RUN/run.json             as of a trained run; config.method is "linear"
-        linear_input.npy     what an item of a history adds to the user's vector (I + 1, R)
+    RUN/run.json             as of a trained run
+        linear_input.npy     what an item adds to the user's vector (I + 1, R)
         linear_output.npy    vectors of all items (I + 1, R), as in the index; zeros: the item has none
-        linear.json          weights of a linear history; that of the sum is 1
-        metrics.jsonl        one line: seconds of the fit, interactions per second
+        linear.json          the recency
+        metrics.jsonl        seconds of the fit, interactions per second
 
 Legend: U users of the data · B users · I items · R rank.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -29,6 +30,8 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.fit import UNTRIED, fit
 from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
+from multitudes.linear.interactions import history_matrix
+from multitudes.linear.neighbours import MAX_HISTORY, Neighbours
 from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR, Partition
 from multitudes.progress import Progress, silent
@@ -69,18 +72,28 @@ class Validation(NamedTuple):
         return cls(prepared, held, positive_items(prepared, held.user_B, held.end_B))
 
     def hit_rate(self, factors: LinearFactors, recency: float) -> float:
+        """Return the share of the targets that are found by sums of factors."""
+        sum_BR = HistorySums(factors.input_IR, HistoryWeights(recency=recency)).user_sums(self.positives)
+        without_vector_I = np.asarray(~factors.output_IR.any(axis=1))
+        return self._hit_rate(lambda users: sum_BR[users] @ factors.output_IR.T, without_vector_I)
+
+    def hit_rate_of_neighbours(self, rows: Neighbours, recency: float) -> float:
+        """Return the share of the targets that are found by sums of rows."""
+        history = history_matrix(self.positives, rows.n_items, recency, MAX_HISTORY)
+        is_in_no_row_I = np.bincount(rows.item_E, minlength=rows.n_items + 1) == 0
+        return self._hit_rate(lambda users: rows.scores(history[users]), is_in_no_row_I)
+
+    def _hit_rate(self, scores: Callable[[slice], NDArray[np.float32]], without_vector_I: NDArray[np.bool_]) -> float:
         """Return the share of the targets that are among the ``CUTOFF`` best unseen items of their users.
 
         A target that ties with the first item beyond the cut-off is a miss, so a user without a vector has no hit.
         """
         held, hits = self.held, 0
-        sum_BR = HistorySums(factors.input_IR, HistoryWeights(recency=recency)).user_sums(self.positives)
-        without_vector_I = np.asarray(~factors.output_IR.any(axis=1))
         owner_T = target_rows(held.target_offset)
         step = max(1, min(256, _SCORES_PER_CHUNK // len(without_vector_I)))
         for start in range(0, len(held), step):
             users = slice(start, start + step)
-            score_BI = sum_BR[users] @ factors.output_IR.T
+            score_BI = scores(users)
             row, position = expand_ranges(self.prepared.event_offset[held.user_B[users]], held.end_B[users])
             score_BI[row, self.prepared.event_item[position]] = -np.inf
             score_BI[:, without_vector_I] = -np.inf

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 PINNERSAGE: Final = "pinnersage"  # needs no training: see the package ``pinnersage``
 LINEAR: Final = "linear"  # needs no torch: see the package ``linear``
 FOLLOWED: Final = "followed"  # an inverted index from topics to items: see ``linear.followed``
+NEIGHBOURS: Final = "neighbours"  # needs no torch: see ``linear.neighbours``
 COMBINED: Final = "combined"  # of two trained runs: see ``training.combined``
-WITHOUT_TORCH: Final = (LINEAR, PINNERSAGE, FOLLOWED)
+WITHOUT_TORCH: Final = (NEIGHBOURS, LINEAR, PINNERSAGE, FOLLOWED)
 DEFAULT_METHOD: Final = "joint"
 # The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
 # on the conditions of another user.
@@ -71,9 +72,9 @@ _BUILT_IN: Final[dict[str, MethodSpec]] = {
     "single": MethodSpec("none: one vector for everything", always_unconditioned=True),
     # The state of the encoder itself, as in SASRec and eSASRec.
     "transformer": MethodSpec(
-        "none: the strongest single vector without a linear history",
+        "none: the strongest single vector",
         always_unconditioned=True,
-        defaults={"crossing": {"hidden": 0}},
+        defaults={"crossing": {"hidden": 0}, "neighbours": True},
     ),
     "clustering": MethodSpec("clusters of the user's own history", "DCM", implicit="own"),
     "conditional": MethodSpec("topics that the user follows", "CR", explicit=True),
@@ -82,7 +83,7 @@ _BUILT_IN: Final[dict[str, MethodSpec]] = {
         implicit="chosen",
         explicit=True,
         always_unconditioned=True,
-        defaults={"linear": {"rank": 64}},
+        defaults={"neighbours": True},
     ),
     "paper": MethodSpec(
         "both, configured as in the paper",

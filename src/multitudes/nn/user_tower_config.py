@@ -13,14 +13,6 @@ from multitudes.nn.sequence_encoder import SequenceConfig
 Similarity = Literal["dot", "cosine"]
 
 
-class LinearHistoryConfig(Config):
-    """Settings of the linear history that is joined to the vectors of a tower; see training.linear_history."""
-
-    rank: int = Field(
-        0, ge=0, le=4096, description="width that EASE over the whole history adds to every vector; 0: none; joint: 64"
-    )
-
-
 class _TowerConfig(Config):
     """Settings that are not those of one method."""
 
@@ -47,7 +39,9 @@ class _TowerConfig(Config):
     )
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
-    linear: LinearHistoryConfig = Field(LinearHistoryConfig(), description="linear model of the whole history")
+    neighbours: bool = Field(
+        False, description="own events propose their neighbours beside the vectors; joint and transformer: true"
+    )
 
 
 def _method_fields() -> dict[str, Any]:

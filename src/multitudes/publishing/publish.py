@@ -17,6 +17,7 @@ from multitudes.index.factory import IndexConfig
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index
 from multitudes.linear.followed import FollowedRun
+from multitudes.linear.neighbours_run import NeighboursRun
 from multitudes.linear.run import LinearRun
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.progress import Progress, silent
@@ -277,13 +278,12 @@ def _new_item_settings(run: Run) -> NewItems:
     """Return the settings by which items that are added later get their vectors."""
     prepared = run.prepared
     width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
-    if isinstance(run, (LinearRun, FollowedRun)):
+    if isinstance(run, (LinearRun, NeighboursRun, FollowedRun)):
         return NewItems(vectors="linear")
     if isinstance(run, PinnerSageRun):
         if run.config.model.vectors is not None:
             return NewItems(vectors="run")
         return NewItems(vectors="embedding", content_width=width)
-    rank = 0 if run.linear is None else run.linear.rank
     encoding = tuple(prepared.manifest["item_encoding"])
     frozen = getattr(run.config.model, "item_tower", "trained") == "frozen"  # a combined run has no such setting
-    return NewItems(vectors="tower", encoding=encoding, content_width=width, frozen=frozen, linear_rank=rank)
+    return NewItems(vectors="tower", encoding=encoding, content_width=width, frozen=frozen)

@@ -30,7 +30,9 @@ _RAGGED: Final[dict[str, tuple[str, ...]]] = {
     "seen_offset": ("seen_item",),
     "follow_offset": ("follow_topic",),
     "own_offset": ("own_item", "own_count", "own_newest", "own_oldest"),
+    "neighbour_offset": ("neighbour_item", "neighbour_weight"),
 }
+_BY_ITEM_OFFSET: Final = ("item_topic_offset", "neighbour_offset")
 _BY_ITEM: Final = ("item_input", "item_count", "item_usable", "item_taste")  # row 0 is the unknown item
 _FITTED: Final = ("linear_input", "item_repeat_rate")  # items that were carried over have no row
 _MATRICES: Final = ("item_input", "taste_centre", "user_feature", "linear_input", "map_position")
@@ -93,8 +95,10 @@ def _check_shapes(folder: Path, arrays: dict[str, NDArray[Any]], counts: dict[st
         if array.ndim != (2 if name in _MATRICES else 1):
             raise _wrong(folder, name, f"has shape {array.shape}; expected {2 if name in _MATRICES else 1} dimensions")
     items, users = counts["items"] + 1, counts["users"]
-    rows = dict.fromkeys(_BY_ITEM, items) | {"user_feature": users, "item_topic_offset": items + 1}
-    rows |= {name: users + 1 for name in _RAGGED if name != "item_topic_offset"}
+    rows = dict.fromkeys(_BY_ITEM, items) | {"user_feature": users} | dict.fromkeys(_BY_ITEM_OFFSET, items + 1)
+    rows |= {name: users + 1 for name in _RAGGED if name not in _BY_ITEM_OFFSET}
+    if "neighbour_offset" in arrays:  # items that were carried over have no row
+        rows["neighbour_offset"] = min(max(2, len(arrays["neighbour_offset"])), items + 1)
     for name, offset in ((name, arrays[name]) for name in _RAGGED if name in arrays):
         if len(offset) != rows[name]:
             raise _wrong(folder, name, f"has {len(offset):,} rows; expected {rows[name]:,}")
@@ -103,11 +107,9 @@ def _check_shapes(folder: Path, arrays: dict[str, NDArray[Any]], counts: dict[st
         rows |= dict.fromkeys(_RAGGED[name], int(offset[-1]))
     rows |= dict.fromkeys(("map_item", "map_position"), len(arrays.get("map_item", ())))
     rows["taste_centre"] = len(arrays["taste_centre"])
+    rows |= {name: min(max(1, len(arrays[name])), items) for name in _FITTED if name in arrays}
     for name, array in arrays.items():
-        if name in _FITTED:
-            if not 1 <= len(array) <= items:
-                raise _wrong(folder, name, f"has {len(array):,} rows; expected up to {items:,}")
-        elif len(array) != rows[name]:
+        if len(array) != rows[name]:
             raise _wrong(folder, name, f"has {len(array):,} rows; expected {rows[name]:,}")
 
 
@@ -126,6 +128,7 @@ def _check_values(
         "follow_topic": (0, counts["topics"]),
         "own_item": (1, counts["items"]),
         "map_item": (1, counts["items"]),
+        "neighbour_item": (1, counts["items"]),
         "own_count": (1, most),
         "own_newest": (0, most),
         "own_oldest": (0, most),

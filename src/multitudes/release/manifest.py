@@ -38,9 +38,6 @@ class NewItems(Config):
     encoding: tuple[dict[str, Any], ...] = Field((), description="How feature columns become numbers.")
     content_width: int = Field(0, ge=0, description="Width of the column 'embedding'; 0: it is not used.")
     frozen: bool = Field(False, description="The tower serves the item's own embedding, so each item needs one.")
-    linear_rank: int = Field(
-        0, ge=0, description="Zeros after the tower's vector, where items of the data have that of a linear model."
-    )
 
 
 NO_NEW_ITEMS: Final = NewItems(vectors="run")  # of a release in memory
@@ -66,11 +63,8 @@ class Manifest(Config):
         None,
         description="Settings of the clustering that computes the user vectors. None: the user tower computes them.",
     )
-    linear: dict[str, Any] | None = Field(
-        None,
-        description="Weights of the sum over a user's whole history that is joined to the vectors; without a user tower"
-        " it is the only vector. None: there is no such sum.",
-    )
+    linear: dict[str, Any] | None = Field(None, description="Weights of the method linear.")
+    neighbours: dict[str, Any] | None = Field(None, description="Weights of what own events propose; None: nothing.")
     repeats: dict[str, Any] | None = Field(
         None, description="Parameters of the repeat model. None: no user of the validation split returned to an item."
     )

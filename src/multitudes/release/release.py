@@ -24,13 +24,15 @@ own_offset, own_item         U+1, ·  int64, int32  distinct items of the events
 own_count                    ·       int32   number of these events with each ``own_item``
 own_newest, own_oldest       ·       int32   place of the newest and of the oldest of them in the user's history
 linear_input                 I+1, R  float32 what an item of the history adds to a user's sum (row 0: zeros)
+neighbour_offset             I+2     int64   where the row of each own item begins
+neighbour_item, neighbour_weight  ·  int32, float32  what it adds to the scores of others
 item_repeat_rate             I+1     float32 log repeat rate of each item, relative to the average
 map_item                     S       int64   items whose place on the map of the explorer is known
 map_position                 S, 2    float32 their places, in [0, 1]
 ============================ ======= ======= ==========================================================================
 
-``linear_input`` is in a release with a linear history alone (``linear.history``), ``item_repeat_rate`` in one with
-repeats. The ``own_`` arrays are those of ``data.own_items``, the ``map_`` arrays those of ``release.item_map``.
+``linear_input`` is of the method linear, ``neighbour_`` of a release with neighbours, ``item_repeat_rate`` of one with
+repeats; ``own_``: ``data.own_items``; ``map_``: ``release.item_map``.
 
 The other files are ``manifest.json``, ``signature.json`` (of a signed release, see ``signature``), ``user_tower.onnx``
 and ``item_tower.onnx`` (of a trained run), ``index/`` (the item vectors, by item number), ``users.arrow`` (user_id),
@@ -63,7 +65,7 @@ from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import nearest_tastes
 from multitudes.memory_map import open_array
-from multitudes.nn.methods import FOLLOWED
+from multitudes.nn.methods import WITHOUT_TORCH
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
 from multitudes.release.checks import check_release
@@ -89,6 +91,11 @@ ITEM_TOWER = "item_tower.onnx"
 CARRIED_LOG = "carried.log"
 CARRIED_OWNER = "carried"  # instead of the identity of a release: the file is part of the release
 LINEAR_ARRAYS: dict[str, type[np.generic]] = {"linear_input": np.float32}
+NEIGHBOUR_ARRAYS: dict[str, type[np.generic]] = {
+    "neighbour_offset": np.int64,
+    "neighbour_item": np.int32,
+    "neighbour_weight": np.float32,
+}
 REPEAT_ARRAYS: dict[str, type[np.generic]] = {"item_repeat_rate": np.float32}
 MAP_ARRAYS: dict[str, type[np.generic]] = {"map_item": np.int64, "map_position": np.float32}
 _REPAIR = "publish the run again"
@@ -118,6 +125,9 @@ class Release(InteractionData):
     applied: AppliedDeltas = field(default_factory=AppliedDeltas)
     trust: Trust | None = None  # whose item updates are applied; None: all
     linear_input: NDArray[np.float32] | None = None
+    neighbour_offset: NDArray[np.int64] | None = None
+    neighbour_item: NDArray[np.int32] | None = None
+    neighbour_weight: NDArray[np.float32] | None = None
     item_repeat_rate: NDArray[np.float32] | None = None
     map_item: NDArray[np.int64] | None = None
     map_position: NDArray[np.float32] | None = None
@@ -370,13 +380,17 @@ def read_all_deltas(release: Path, trust: Trust | None = None) -> list[delta_log
 
 def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:
     """Return the arrays of a release by name, with their types."""
-    linear = {} if manifest.linear is None else LINEAR_ARRAYS
-    return ARRAYS | linear | ({} if manifest.repeats is None else REPEAT_ARRAYS)
+    optional = (
+        (manifest.linear, LINEAR_ARRAYS),
+        (manifest.neighbours, NEIGHBOUR_ARRAYS),
+        (manifest.repeats, REPEAT_ARRAYS),
+    )
+    return ARRAYS | {name: dtype for record, arrays in optional if record is not None for name, dtype in arrays.items()}
 
 
 def _required_files(manifest: Manifest) -> list[str]:
     """Return the files that a release has in any case, beside those of its index."""
-    needs_tower = manifest.pinnersage is None and manifest.linear is None and manifest.method != FOLLOWED
+    needs_tower = manifest.pinnersage is None and manifest.linear is None and manifest.method not in WITHOUT_TORCH
     return [
         *(f"{name}.npy" for name in _array_types(manifest)),
         *("users.arrow", "items.arrow", "topics.arrow", "index/index.json"),
@@ -399,8 +413,8 @@ def write_release(
     Args:
         folder: of the release; has its towers already, if there are any.
         manifest: without checksums.
-        arrays: all arrays of ``ARRAYS``, by name; with a linear history, those of ``LINEAR_ARRAYS`` too; with repeats,
-            those of ``REPEAT_ARRAYS``. Those of ``MAP_ARRAYS`` are optional.
+        arrays: all arrays of ``ARRAYS``, by name, and those of what the manifest has: ``LINEAR_ARRAYS``,
+            ``NEIGHBOUR_ARRAYS``, ``REPEAT_ARRAYS``. Those of ``MAP_ARRAYS`` are optional.
         index: holds the item vectors, by item number.
         user_ids: by user number.
         items: columns item_id and title, by item number.

@@ -26,6 +26,8 @@ _SYSTEM_MEANINGS = {
     "recent_popularity": "the same of the last days of training",
     "item_knn": "items that the same users engage with, by cosine with shrinkage",
     "ease": "EASE, a linear model of items, in closed form",
+    "neighbours": "EASE on the nearest neighbours of each item, whatever the number of items",
+    "linear": "the linear model of items at rank 64, one vector, as a run of this method",
     "ials": "iALS, matrix factorisation, one vector of 64",
     "covisit": "items that others engaged with around the user's newest ones",
     "followed_topics": "popular items of the followed topics, in turns",
@@ -50,7 +52,7 @@ KIND_LABELS = {"unconditioned": "whole history", "implicit": "interests", "expli
 # Figures of interest health, by their key in ``interests`` of a result.
 HEALTH_LABELS = {
     "effective": "effective number of interests",
-    "cosine": "mean cosine between them (near 1 with a linear history, which all contain)",
+    "cosine": "mean cosine between them",
     "empty_slots": "share of interest slots that are empty",
     "empty_topics": "share of topic slots without a topic",
     "cosine_all": "mean cosine between all vectors",

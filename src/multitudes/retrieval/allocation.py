@@ -23,6 +23,7 @@ from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares, resolve_shares
+from multitudes.retrieval.neighbours import own_events
 from multitudes.retrieval.request import Degradation
 from multitudes.retrieval.resolved_request import ResolvedRequest
 
@@ -92,7 +93,12 @@ def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float
 
 
 def proposals(vectors: UserVectors, n: int) -> NDArray[np.int64]:
-    """Return how many items are proposed for each list of ``n`` (B, 1); more cannot change that of one vector alone."""
+    """Return how many items are proposed for each list of ``n`` (B, 1); more cannot change that of one vector alone.
+
+    Where own events propose too, the best by the sum of both scores may be deep in either list.
+    """
+    if vectors.own is not None:
+        return np.full((len(vectors.mask_BK), 1), proposals_to_divide(n))
     plain = n if len(vectors.kinds) == 1 else _PROPOSALS * n
     taste_BT = np.zeros((len(vectors.mask_BK), 1)) if vectors.taste_BT is None else vectors.taste_BT
     return np.where(taste_BT.any(axis=1, keepdims=True), proposals_to_divide(n), plain)
@@ -128,17 +134,19 @@ def apply_requests(
     With a degradation, only the vectors with the largest shares are left; ties go to the earlier vector.
     """
     preferences = [one.preferences for one in requests]
+    item_BL = np.concatenate([one.context.histories.item_BL for one in requests])
+    positives = [one.context.positives for one in requests]
+    vectors = with_own_events(vectors, positives, item_BL, catalogue)
     if any(one.request.interest_shares for one in requests):
         vectors = vectors._replace(share_BK=_requested_shares(vectors, requests))
     asked = [one.request.calibration for one in requests]
     calibration_B = np.array([config.calibration or 0.0 if one is None else one for one in asked])
-    positives = [one.context.positives for one in requests]
     weights = _history_weights(vectors, requests, positives)
     vectors = with_tastes(vectors, positives, catalogue, calibration_B, weights)
     if any(one.boosted_topics or one.boosted_interests for one in preferences):
         is_boosted_BK = _matches(vectors, [(one.boosted_topics, one.boosted_interests) for one in preferences])
         vectors = vectors._replace(boost_BK=np.where(is_boosted_BK, BOOST, 1.0))
-    item_BL = np.concatenate([one.context.histories.item_BL for one in requests])
+        vectors = _weigh_events(vectors, np.where(is_boosted_BK, BOOST, 1.0))
     if any(one.muted_topics or one.muted_interests for one in preferences):
         is_muted_BK = _matches(vectors, [(one.muted_topics, one.muted_interests) for one in preferences])
         vectors = _mute(with_taste_events(vectors, item_BL, catalogue), is_muted_BK)
@@ -173,6 +181,7 @@ def _mute(vectors: UserVectors, is_muted_BK: NDArray[np.bool_]) -> UserVectors:
         is_own_BT = np.take_along_axis(is_muted_BK, vectors.events_BTK.argmax(axis=2), axis=1)
         is_own_BT &= vectors.events_BTK.any(axis=2)
         vectors = vectors._replace(taste_BT=np.where(is_own_BT, UNWANTED, vectors.taste_BT))
+    vectors = _weigh_events(vectors, np.where(is_muted_BK, 0.0, 1.0))
     return _restrict_to(vectors, vectors.mask_BK & ~is_muted_BK)
 
 
@@ -241,6 +250,25 @@ def with_taste_events(vectors: UserVectors, item_BL: NDArray[np.int64], catalogu
     counts_BK = vectors.mask_BK & (vectors.share_BK != 0)  # of those that requests set
     count_BTK = np.bincount(cell_E, counts_BK[user_E, interest_E], users * catalogue.n_tastes * width)
     return vectors._replace(events_BTK=count_BTK.reshape(users, catalogue.n_tastes, width).astype(np.float32))
+
+
+def with_own_events(
+    vectors: UserVectors, positives: Sequence[NDArray[np.int64]], item_BL: NDArray[np.int64], catalogue: Catalogue
+) -> UserVectors:
+    """Return the vectors with the own events of their users, which propose items beside them, if there are such."""
+    if catalogue.neighbours is None:
+        return vectors
+    recency = catalogue.neighbours.weights.recency
+    return vectors._replace(own=own_events(positives, item_BL, vectors.assignment_BL, recency))
+
+
+def _weigh_events(vectors: UserVectors, factor_BK: NDArray[np.float64]) -> UserVectors:
+    """Return the vectors with the own events of each interest multiplied by a factor."""
+    if vectors.own is None:
+        return vectors
+    factors = np.concatenate([factor_BK, np.ones((len(factor_BK), 1))], axis=1).astype(np.float32)
+    rows = zip(vectors.own, factors, strict=True)  # the last column is of no interest
+    return vectors._replace(own=[own._replace(weight_n=own.weight_n * row[own.column_n]) for own, row in rows])
 
 
 def taste_shares(

@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import NO_TASTE
+from multitudes.linear.neighbours import NeighbourSource
 
 
 class Catalogue:
     """The items of a release, or of a run that is evaluated."""
 
     def __init__(
-        self, index: Index, item_count: NDArray[np.int64], item_taste: NDArray[np.int16] | None = None
+        self,
+        index: Index,
+        item_count: NDArray[np.int64],
+        item_taste: NDArray[np.int16] | None = None,
+        neighbours: NeighbourSource | None = None,
     ) -> None:
         """Create a catalogue of an index; without tastes (I + 1), lists are not calibrated."""
+        self.neighbours = neighbours  # what own events propose; None: nothing
         self.index, self.item_count = index, item_count  # users of each item (I + 1), their popularity
         self.item_taste = np.zeros(0, dtype=np.int16) if item_taste is None else item_taste
         self._taste = np.append(self.item_taste, np.int16(NO_TASTE))  # the last is that of all other numbers

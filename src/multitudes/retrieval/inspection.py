@@ -10,7 +10,7 @@ from multitudes.release import delta_log
 from multitudes.release.manifest import MANIFEST, Manifest, read_manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.overlay import net_delta
-from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
+from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, NEIGHBOUR_ARRAYS, USER_TOWER, Release
 from multitudes.release.signature import SIGNATURE, check_signature
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever, warm_up
@@ -117,11 +117,12 @@ def _check_files(folder: Path, manifest: Manifest) -> list[Finding]:
 
 
 def _describe_lists(manifest: Manifest) -> list[Finding]:
-    """Describe the sum over the whole history that is joined to the vectors, and whether answers contain seen items."""
+    """Describe what own events propose beside the vectors, and whether answers contain seen items."""
     findings = []
-    if manifest.linear is not None:
-        text = f"a sum over the whole history in each vector, with weight {manifest.linear['weight']:.3g}"
-        findings.append(Finding("ok", "linear", text))
+    if manifest.neighbours is not None:
+        size = sum(manifest.files[f"{name}.npy"].bytes for name in NEIGHBOUR_ARRAYS) / 1e6
+        text = f"own events propose their neighbours, with weight {manifest.neighbours['weight']:.3g}; {size:,.1f} MB"
+        findings.append(Finding("ok", "neighbours", text))
     if manifest.repeats is not None:
         returned = not manifest.retrieval.get("exclude_seen", True)
         served = "returned where users are likely to return to them"

@@ -4,7 +4,7 @@ Legend: B users · T topics · L history · K vectors · E events that belong to
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -59,23 +59,33 @@ class InterestNamer:
 
         An explicit interest has the name of its topic; an implicit one those of the topics that are frequent among its
         items, and more frequent than among the user's other events and among all events, or that of its newest item.
+        A muted interest has no vector, and the names of the others are as if it had one.
         """
         width = len(vectors.kinds)
-        user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
-        newest, typical = dict[int, int](), dict[int, list[int]]()
-        if len(user_E):
-            item_E = item_BL[user_E, position_E]
-            pair_E = user_E * width + vectors.assignment_BL[user_E, position_E]
-            newest = dict(zip(pair_E[::-1].tolist(), item_E[::-1].tolist(), strict=True))  # the last of a pair stays
-            typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size, width)
+        pair_E, item_E = _interest_events(vectors, item_BL)
+        newest = dict(zip(pair_E[::-1].tolist(), item_E[::-1].tolist(), strict=True))  # the last of a pair stays
+        typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size, width)
         names: list[str | None] = [None] * vectors.mask_BK.size
-        topic = vectors.topic_BK.ravel().tolist()
-        for pair in np.flatnonzero(vectors.mask_BK).tolist():
+        topic, has_vector = vectors.topic_BK.ravel().tolist(), vectors.mask_BK.ravel()
+        for pair in {*np.flatnonzero(has_vector).tolist(), *newest}:
             names[pair] = self._name(vectors.kinds[pair % width], topic[pair], typical.get(pair, []), newest.get(pair))
         for start in range(0, len(names), width):
             pairs = range(start, start + width)
             names[start : start + width] = self.tell_apart([names[p] for p in pairs], [newest.get(p) for p in pairs])
-        return names
+        return [name if has else None for name, has in zip(names, has_vector.tolist(), strict=True)]
+
+    def topics_in_names(
+        self, vectors: UserVectors, item_BL: NDArray[np.int64], chosen: Collection[int]
+    ) -> list[set[int]]:
+        """Return the topics in the name of each of some implicit interests of one user.
+
+        Without those whose topics are another's name too, such as a followed topic's: no topic tells these apart.
+        """
+        pair_E, item_E = _interest_events(vectors, item_BL)
+        typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size, len(vectors.kinds))
+        named = {k: frozenset(self._shown_topics(topics)) for k, topics in typical.items()}
+        count = Counter([*named.values(), *(frozenset({topic}) for topic in vectors.topic_BK[0].tolist())])
+        return [set(topics) for k, topics in named.items() if k in chosen and count[topics] == 1]
 
     def _typical_topics_by_interest(
         self, pair_E: NDArray[np.int64], item_E: NDArray[np.int64], pairs: int, width: int
@@ -108,17 +118,30 @@ class InterestNamer:
                 typical.setdefault(int(pair[p]), []).append(int(topic[p]))
         return typical
 
+    def _shown_topics(self, typical: Sequence[int]) -> list[int]:
+        """Return the topics of a name: the most typical one, and the next that is not on the same path.
+
+        Two levels of one path, such as "Food > Fruit" and "Food", say one thing twice.
+        """
+        first = f"{self.topics[typical[0]]} > "
+        paths = ((topic, f"{self.topics[topic]} > ") for topic in typical[1:])
+        apart = [topic for topic, path in paths if not path.startswith(first) and not first.startswith(path)]
+        return [typical[0], *apart[:1]]
+
     def _name(self, kind: InterestKind, condition: int, typical: Sequence[int], newest: int | None) -> str:
         if kind == "explicit":
             return self.topics[condition]
         if kind == "unconditioned":
             return WHOLE_HISTORY_LABEL
         if typical:
-            first, *others = (f"{self.topics[topic]} > " for topic in typical)
-            # Two levels of one path, such as "Food > Fruit" and "Food", say one thing twice.
-            apart = [name for name in others if not name.startswith(first) and not first.startswith(name)]
-            return _SEPARATOR.join(name.removesuffix(" > ") for name in (first, *apart[:1]))
+            return _SEPARATOR.join(self.topics[topic] for topic in self._shown_topics(typical))
         return "without items" if newest is None else f"like {self.items.label(newest)}"
+
+
+def _interest_events(vectors: UserVectors, item_BL: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the events of interests: the interest among those of all users, and the item; newest first (E)."""
+    user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
+    return user_E * len(vectors.kinds) + vectors.assignment_BL[user_E, position_E], item_BL[user_E, position_E]
 
 
 @lru_cache(maxsize=4096)  # most names of all answers are equal

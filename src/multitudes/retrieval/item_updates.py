@@ -101,9 +101,6 @@ def add_items(
                 f" {items['item_id'][row]!r}: {problems[row]}. Nothing was added; correct those or leave them out"
             )
         number_N = release.item_names.numbers(items["item_id"].to_list())
-        if rank := settings.linear_rank:  # replaced items keep the vectors of the linear model, the last columns
-            indexed = np.flatnonzero(find_rows(release.index.ids(), number_N)[1])
-            vectors.vector_ND[indexed, -rank:] = release.index.vectors(number_N[indexed])[:, -rank:]
         replaced = int((number_N > 0).sum())
         cut_bytes = append_delta(release, Delta("add", int(time.time()), items, *vectors), key)
     return AddedItems(
@@ -212,8 +209,6 @@ def item_vectors(
     missing = np.flatnonzero(needs_embedding & ~content_NE.any(axis=1)).tolist()
     found = dict.fromkeys(invalid, "its numbers are so large that its vector is not finite")
     found |= dict.fromkeys(missing, "it has no 'embedding', and this release recommends by the items' own vectors")
-    # No user of the training data engaged with a new item, so a linear model has no vector for it.
-    vectors = vectors._replace(vector_ND=np.pad(vectors.vector_ND, ((0, 0), (0, settings.linear_rank))))
     return vectors, found | problems
 
 

@@ -19,10 +19,11 @@ from multitudes.index.item_table import find_rows
 from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.scan import paired_inner_products
 from multitudes.release.release import Release
+from multitudes.retrieval.allocation import proposals
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.resolved_request import ResolvedRequest
-from multitudes.retrieval.search import NO_ITEMS, SearchResult, plan_search, searched_topics
+from multitudes.retrieval.search import NO_ITEMS, SearchResult, plan_search, searched_topics, with_neighbours
 
 
 def describe_vectors(
@@ -42,7 +43,7 @@ def describe_vectors(
             topic, vector = release.topics[topic_BK[0, k]] or None, tuple(plan.vectors.vectors_BKD[0, k].tolist())
             queries.append(VectorQuery(k, plan.vectors.kinds[k], topic, share, limit, vector))
     return VectorsResponse(
-        request_id=resolved.request.request_id,
+        request_id=resolved.request.request_id or None,
         user_id=resolved.context.user_id,
         release=release.version,
         reason="; ".join(shortfall.reason for shortfall in resolved.shortfalls),
@@ -58,10 +59,11 @@ def found_lists(
     catalogue: Catalogue,
     found: Sequence[Sequence[FoundItems]],
     vectors: UserVectors,
+    n: int,
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
 ) -> SearchResult:
-    """Return the lists of what a store found for B users, as a search of the index would return them.
+    """Return the lists of what a store found for B users and ``n`` places, as a search of the index would return them.
 
     Raises:
         UsageError: an item is not of the release, or an interest is beyond the vectors of the release.
@@ -79,7 +81,9 @@ def found_lists(
         score_M = paired_inner_products(query_1D, release.index.vectors(item_M), 0 * place_M, place_M)
         order_M = np.lexsort((item_M, -score_M))  # as an index orders ties
         hits.id_QN[q, places], hits.score_QN[q, places] = item_M[order_M], score_M[order_M]
-    return SearchResult(user_Q, column_Q, hits)
+    topic_Q = searched_topics(vectors, config)[user_Q, column_Q]
+    limit_Q = np.maximum(proposals(vectors, n)[user_Q, 0], hits.count_Q)
+    return with_neighbours(SearchResult(user_Q, column_Q, hits), vectors, catalogue, limit_Q, topic_Q, excluded)
 
 
 def _numbers(release: Release, found: FoundItems, width: int) -> NDArray[np.int64]:

@@ -49,7 +49,9 @@ def draw_conditions(
     user_B: NDArray[np.int64],
     request_ids: Sequence[str],
 ) -> NDArray[np.int64]:
-    """Draw the topics that condition each request (B, C), 0 = none, at the end: boosted ones first, never a muted one.
+    """Draw the topics that condition each request (B, C), ascending, 0 = none, at the end; never a muted one.
+
+    Boosted ones are drawn before all others.
 
     The tower has ``columns`` explicit vectors, C, of which up to ``drawn`` are used; see ``draw_topics``.
     """
@@ -86,8 +88,9 @@ def draw_topics(
     """Draw at most ``topics`` distinct followed topics of each user, with equal chances (docs/methods/conditional.md).
 
     The draw is a function of user (by number; any fixed one for a user without) and request: a request can be replayed,
-    and neither the other users of a batch nor the order of the followed topics matter. Those in ``first_BF`` come
-    before all others. Of ``follow_BF``, 0 is padding; of the result (B, C), C being ``topics``, 0 is none, at the end.
+    and neither the other users of a batch nor the order of the followed topics matter. Those in ``first_BF`` are drawn
+    before all others. Of ``follow_BF``, 0 is padding; the result (B, C), C being ``topics``, ascends, 0 is none, at the
+    end.
     """
     names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
     seeds = {name: stream_seed(0, "conditions", name) for name in set(names)}
@@ -97,5 +100,8 @@ def draw_topics(
     key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
     order_BF = np.argsort(key_BF, axis=1) if first_BF is None else np.lexsort((key_BF, ~first_BF), axis=1)
     topic_BC = follow_BF[np.arange(len(follow_BF))[:, None], order_BF[:, :topics]]
+    # By number: who follows no more topics than are drawn finds each under the same interest in every answer.
+    topic_BC = np.sort(np.where(topic_BC == 0, np.iinfo(np.int64).max, topic_BC), axis=1)
+    topic_BC[topic_BC == np.iinfo(np.int64).max] = 0
     missing = topics - topic_BC.shape[1]
     return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC

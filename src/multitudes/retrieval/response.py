@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from multitudes.api import Candidate, HistoryItem, Interest, Row, VectorsResponse, candidate_records
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
+from multitudes.linear.neighbours import NeighbourSource
 from multitudes.release.release import Release
-from multitudes.retrieval.explanation import MAX_OWN_ITEMS, Explainer
+from multitudes.retrieval.explanation import MAX_OWN_ITEMS, MAX_REASONS, Explainer
 from multitudes.retrieval.interest_names import InterestNamer
+from multitudes.retrieval.neighbours import largest_terms
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
 from multitudes.retrieval.resolved_request import ResolvedRequest
 from multitudes.retrieval.rows import make_rows
@@ -115,10 +117,11 @@ class Retrieval(NamedTuple):
 class RecommendationBuilder:
     """Builds recommendations, with the names of one release."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, neighbours: NeighbourSource | None) -> None:
+        self._neighbours = neighbours
         self._version = release.version
         self._names = release.item_names
-        self._namer = InterestNamer.from_release(release)
+        self.namer = InterestNamer.from_release(release)
         self._explainer = Explainer(release.index)
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
@@ -130,6 +133,11 @@ class RecommendationBuilder:
         if vectors is not None:
             interests = self._interests(resolved, vectors, candidates.share_K)
             because_NR = self._explainer.explain(resolved.context.positives[-MAX_OWN_ITEMS:], candidates)
+            if self._neighbours is not None and vectors.own is not None:  # causes go before what is similar
+                terms, brought_N = self._neighbours.terms(vectors.own[0]), np.flatnonzero(candidates.interest_N >= 0)
+                brought = candidates.item_N[brought_N], candidates.interest_N[brought_N]
+                cause_NR = largest_terms(terms, vectors.own[0], *brought, MAX_REASONS)
+                because_NR[brought_N] = np.where(cause_NR[:, :1] > 0, cause_NR, because_NR[brought_N])
         names = {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
         shown = self._candidates(candidates, because_NR, names)
         rows = make_rows(shown, interests) if resolved.request.rows is not None else ()
@@ -156,7 +164,7 @@ class RecommendationBuilder:
             if item:
                 events.setdefault(k, []).append((position, item))
         interests = []
-        columns = zip(vectors.kinds, self._namer.name_all(vectors, item_BL), share_K.tolist(), strict=True)
+        columns = zip(vectors.kinds, self.namer.name_all(vectors, item_BL), share_K.tolist(), strict=True)
         for k, (kind, name, share) in enumerate(columns):
             if name is not None:
                 own = events.get(k, [])

@@ -14,6 +14,7 @@ A request passes through these steps, for all requests of a batch together:
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -34,6 +35,7 @@ from multitudes.release.release import Release
 from multitudes.retrieval.allocation import apply_requests
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig, with_defaults
+from multitudes.retrieval.neighbours import release_neighbours
 from multitudes.retrieval.own_store import describe_vectors, found_lists
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
@@ -62,8 +64,9 @@ class Snapshot(NamedTuple):
     @classmethod
     def from_release(cls, release: Release) -> "Snapshot":
         """Return the snapshot of a release."""
-        catalogue = Catalogue(release.index, release.item_count, release.item_taste)
-        builders = UserContextBuilder(release), RecommendationBuilder(release)
+        neighbours = release_neighbours(release)
+        catalogue = Catalogue(release.index, release.item_count, release.item_taste, neighbours)
+        builders = UserContextBuilder(release), RecommendationBuilder(release, neighbours)
         return cls(release, catalogue, *builders, RepeatSource.from_release(release))
 
 
@@ -335,6 +338,9 @@ class Retriever:
         vectors = apply_requests(vectors, requests, snapshot.catalogue, self.config, degradation)
         timer("tower")
         excluded = [self._excluded_items(snapshot, one) for one in requests]
+        for b in [b for b, one in enumerate(requests) if one.preferences.muted_interests]:
+            muted = _muted_by_name(snapshot, requests[b], vectors.select(slice(b, b + 1)))
+            excluded[b] = np.union1d(excluded[b], muted)
         candidates = [popular_candidates(NO_ITEMS, NO_ITEMS, vectors.kinds)] * len(requests)
         groups: dict[tuple[int, bool], list[int]] = {}
         for b, one in enumerate(requests):
@@ -345,7 +351,7 @@ class Retriever:
             left_out, found = [excluded[b] for b in members], [requests[b].request.found or () for b in members]
             lists = None
             if has_lists:
-                lists = found_lists(snapshot.release, snapshot.catalogue, found, own, left_out, self.config)
+                lists = found_lists(snapshot.release, snapshot.catalogue, found, own, n, left_out, self.config)
             of_n = find_candidates(own, snapshot.catalogue, n, left_out, self.config, timer, lists=lists)
             for b, one_list in zip(members, of_n, strict=True):
                 candidates[b] = one_list
@@ -425,6 +431,13 @@ def _not_returned(snapshot: Snapshot, resolved: ResolvedRequest) -> NDArray[np.i
     excluded = snapshot.release.item_names.numbers(exclude) if exclude else NO_ITEMS
     muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(resolved.preferences.muted_topics)]
     return np.unique(np.concatenate([excluded, *muted])) if len(excluded) or muted else NO_ITEMS
+
+
+def _muted_by_name(snapshot: Snapshot, one: ResolvedRequest, vectors: UserVectors) -> NDArray[np.int64]:
+    """Return the items that have all topics in the name of an implicit interest that a request mutes."""
+    items_of, item_BL = snapshot.catalogue.index.items_of, one.context.histories.item_BL
+    named = snapshot.recommendations.namer.topics_in_names(vectors, item_BL, one.preferences.muted_interests)
+    return np.concatenate([NO_ITEMS, *(reduce(np.intersect1d, map(items_of, topics)) for topics in named)])
 
 
 def warm_up(retriever: Retriever) -> None:

@@ -19,9 +19,10 @@ from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
 from multitudes.index.tastes import cluster_items, nearest_tastes
+from multitudes.linear.neighbours import NeighbourSource
 from multitudes.linear.popularity import user_counts
 from multitudes.nn.methods import Partition
-from multitudes.retrieval.allocation import with_taste_events, with_tastes
+from multitudes.retrieval.allocation import with_own_events, with_taste_events, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
@@ -66,6 +67,10 @@ class Scorer(Protocol):
         """Settings of the run."""
 
     @property
+    def neighbours(self) -> NeighbourSource | None:
+        """What own events propose beside the vectors; None: nothing."""
+
+    @property
     def list_defaults(self) -> ListDefaults:
         """How its lists are made, unless the settings say otherwise."""
 
@@ -95,9 +100,9 @@ def user_vectors(
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
     positives = positive_items(run.prepared, users.user_B, users.end_B)
     vectors = run.user_vectors(UserHistories(histories, topic_BC, time_BL, positives), partition)
-    return with_taste_events(
-        with_tastes(vectors, positives, items, config.calibration or 0.0), histories.item_BL, items
-    )
+    vectors = with_tastes(vectors, positives, items, config.calibration or 0.0)
+    vectors = with_own_events(vectors, positives, histories.item_BL, items)
+    return with_taste_events(vectors, histories.item_BL, items)
 
 
 def catalogue(run: Scorer, item_ID: NDArray[np.float32], *, tastes: bool = True) -> Catalogue:
@@ -107,4 +112,4 @@ def catalogue(run: Scorer, item_ID: NDArray[np.float32], *, tastes: bool = True)
     every = len(present) == len(item_ID) - 1  # then a view, for a copy of a large table takes gigabytes
     index = LiveIndex(ExactIndex.build(present, item_ID[1:] if every else item_ID[present], topics))
     item_taste = nearest_tastes(item_ID, cluster_items(item_ID)) if tastes else None
-    return Catalogue(index, user_counts(run.prepared), item_taste)
+    return Catalogue(index, user_counts(run.prepared), item_taste, run.neighbours)

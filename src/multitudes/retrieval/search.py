@@ -18,10 +18,12 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors, columns_o
 from multitudes.index.hits import truncate_hits
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tastes import NO_TASTE
+from multitudes.linear.neighbours import NeighbourSource
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import UNWANTED, proposals, search_depths, vector_shares, without_history
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.neighbours import add_neighbours, interest_terms
 from multitudes.retrieval.request import Shortfall
 
 POPULAR = -1  # the interest number of a popular item
@@ -30,7 +32,6 @@ NO_ITEMS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _USERS_PER_CHUNK = 512
 _BY_ITEM: Final = ("item_N", "score_N", "interest_N", "found_by_NK")  # of ``Candidates``
 _LEAST_WEIGHT: Final = 1e-6  # of what has no place of its own, and fills what is left
-_FOUND: Final = 1e6  # an event of an interest that found the item counts more than any history of the others
 Value = TypeVar("Value", np.float32, np.float64)
 
 
@@ -188,6 +189,8 @@ def _find_chunk(
     found_BNK = _found_by(proposed, blended, score_BKN, n)
     if chosen.terms:
         blended = blended._replace(interest_BN=_interests(blended, vectors, score_BKN, found_BNK, catalogue))
+    if catalogue.neighbours is not None and vectors.own is not None:
+        blended = blended._replace(interest_BN=_by_terms(blended, vectors, found_BNK, catalogue.neighbours))
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most_B1), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, count in enumerate((blended.item_BN != NO_ID).sum(axis=1).tolist()):
@@ -227,8 +230,27 @@ def search_vectors(
     topic_Q = searched_topics(vectors, config)[user_Q, column_Q]
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
     query_QD, limit_Q = vectors.vectors_BKD[user_Q, column_Q], limit_BK[user_Q, column_Q]
-    return SearchResult(
-        user_Q, column_Q, catalogue.index.search(query_QD, limit_Q, excluded=excluded_Q, topic_Q=topic_Q)
+    found_Q = limit_Q
+    if vectors.own is not None:  # where events propose, zeros, which tell no item from another, find nothing
+        found_Q = np.where(query_QD.any(axis=1), limit_Q, 0)
+    hits = catalogue.index.search(query_QD, found_Q, excluded=excluded_Q, topic_Q=topic_Q)
+    return with_neighbours(SearchResult(user_Q, column_Q, hits), vectors, catalogue, limit_Q, topic_Q, excluded)
+
+
+def with_neighbours(
+    found: SearchResult,
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    limit_Q: NDArray[np.int64],
+    topic_Q: NDArray[np.int64],
+    excluded: Sequence[NDArray[np.int64]],
+) -> SearchResult:
+    """Return the lists of vectors with what the events of their users propose, if there are such."""
+    if catalogue.neighbours is None or vectors.own is None:
+        return found
+    queries = (found.user_Q, found.column_Q, topic_Q)
+    return found._replace(
+        hits=add_neighbours(catalogue.neighbours, catalogue, vectors, queries, limit_Q, excluded, found.hits)
     )
 
 
@@ -292,14 +314,38 @@ def _interests(
 ) -> NDArray[np.int64]:
     """Return the interest that each item is for: the one with most events in its taste, of those that found it.
 
-    Of those with as many it is the one with the largest term, far below 1. A followed topic keeps what it brought.
+    Of those with as many it is the one with the largest term, far below 1. A followed topic keeps what it brought, and
+    what no interest with events in its taste found is for the list that it is from.
     """
     if vectors.events_BTK is None:
         return blended.interest_BN
     events_BNK = of_tastes(vectors.events_BTK, catalogue.tastes_of(blended.item_BN))
-    key_BNK = events_BNK * np.where(found_BNK, _FOUND, 1) + np.maximum(term_BKN.swapaxes(1, 2), 0)
+    events_BNK[~found_BNK] = 0
+    key_BNK = events_BNK + np.maximum(term_BKN.swapaxes(1, 2), 0)
     is_kept_BN = ~events_BNK.any(axis=2) | columns_of("explicit", vectors.kinds)[blended.interest_BN]
     return np.where(is_kept_BN, blended.interest_BN, key_BNK.argmax(axis=2))
+
+
+def _by_terms(
+    blended: blend.BlendedList, vectors: UserVectors, found_BNK: NDArray[np.bool_], neighbours: NeighbourSource
+) -> NDArray[np.int64]:
+    """Return the interest that each item is for: the one whose events add most to its score.
+
+    Such an interest found the item, which is entered into ``found_BNK``. An item that the events of no interest speak
+    for, or that a followed topic brought, stays for the list that it is from.
+    """
+    assert vectors.own is not None
+    interest_BN, columns = blended.interest_BN.copy(), len(vectors.kinds)
+    is_topic_BN = columns_of("explicit", vectors.kinds)[interest_BN]
+    for b, own in enumerate(vectors.own):
+        count = int((blended.item_BN[b] != NO_ID).sum())
+        term_NK = interest_terms(neighbours.terms(own), own, blended.item_BN[b, :count], columns)
+        term_NK[:, :columns][:, ~vectors.mask_BK[b]] = 0.0
+        largest_N = term_NK.argmax(axis=1)
+        is_of_interest_N = (largest_N < columns) & (term_NK.max(axis=1, initial=0) > 0)
+        found_BNK[b, :count] |= term_NK[:, :columns] > 0
+        interest_BN[b, :count] = np.where(is_of_interest_N & ~is_topic_BN[b, :count], largest_N, interest_BN[b, :count])
+    return interest_BN
 
 
 def add_popular(

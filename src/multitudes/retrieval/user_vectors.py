@@ -1,6 +1,6 @@
 """From histories to user vectors, with the user tower of a release (ONNX Runtime), its clustering (PinnerSage) or sums.
 
-Sums over the whole history (``linear.history``) are joined to the vectors of the tower, or are the only vector.
+The sum over a whole history (``linear.history``) is the only vector of the method linear.
 
 Legend: B requests or users · L history · K vectors · C conditions · D width.
 """
@@ -16,7 +16,8 @@ from multitudes.batches.user_vectors import UserHistories, UserVectors, columns_
 from multitudes.errors import ArtefactError
 from multitudes.linear.followed import topic_vectors
 from multitudes.linear.history import HistorySums, HistoryWeights
-from multitudes.nn.methods import FOLLOWED
+from multitudes.linear.neighbours import no_vectors
+from multitudes.nn.methods import FOLLOWED, NEIGHBOURS
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.release.manifest import read_settings
@@ -77,14 +78,13 @@ def user_vectors(release: Release, users: UserHistories) -> UserVectors:
         return _vectors_by_clustering(release, release.manifest.pinnersage, histories, time_BL)
     if release.manifest.method == FOLLOWED:
         return topic_vectors(topic_BC, histories.item_BL.shape[1])
+    if release.manifest.method == NEIGHBOURS:
+        return no_vectors(positives, histories.item_BL.shape[1], int(release.index.info()["dimension"]))
     if release.linear_input is None:
         return _vectors_by_tower(release, histories, topic_BC)
     assert positives is not None, "a linear history needs the items of the entire history"
     weights = read_settings(HistoryWeights, release.manifest.linear or {}, f"{release.path}/manifest.json: linear")
-    sums = HistorySums(release.linear_input, weights)
-    if not release.has_user_tower:
-        return sums.user_vectors(positives, histories.item_BL.shape[1])
-    return sums.join_users(_vectors_by_tower(release, histories, topic_BC), positives)
+    return HistorySums(release.linear_input, weights).user_vectors(positives, histories.item_BL.shape[1])
 
 
 def _vectors_by_clustering(

@@ -116,7 +116,7 @@ async def _ask(
         places = _places(bodies, len(await request.body())) - request.state.places  # these are counted already
         with deps.in_flight.hold(priority, client_name(request.scope), places):
             lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
-            asked, waiting = [_retrieval_request(*pair, lookup, vectors_only) for pair in asked_of], iter(asked_of)
+            asked, waiting = [_retrieval_request(body, lookup, vectors_only) for body in bodies], iter(asked_of)
             async for answer in deps.engine.answer(asked, deadline.remaining_s(), priority):
                 body, request_id = next(waiting)
                 yield body, answer, request_id, lookup
@@ -168,11 +168,10 @@ def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
     return [] if body.user_id is None else [body.user_id], [*(body.history or ()), *body.exclude, *found]
 
 
-def _retrieval_request(
-    body: api.RecommendRequest, request_id: str, lookup: StateLookup, vectors_only: bool
-) -> RetrievalRequest:
+def _retrieval_request(body: api.RecommendRequest, lookup: StateLookup, vectors_only: bool) -> RetrievalRequest:
     state_error = "" if body.user_id is None else lookup.failure
-    given = vars(body) | {"request_id": request_id, "time_s": int(time.time()), "state_error": state_error}
+    # Not the name that an answer gets where the request has none: equal requests draw equal topics.
+    given = vars(body) | {"request_id": body.request_id or "", "time_s": int(time.time()), "state_error": state_error}
     return RetrievalRequest(**given, user_state=lookup.of(body.user_id), vectors_only=vectors_only)
 
 

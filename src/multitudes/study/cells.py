@@ -29,6 +29,7 @@ from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.linear.followed import FollowedRunConfig
+from multitudes.linear.neighbours_run import NeighboursRunConfig
 from multitudes.linear.run import LinearRunConfig
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.retrieval.config import RetrieveConfig
@@ -36,7 +37,9 @@ from multitudes.run_record import read_record
 from multitudes.training.combined import CombinedRunConfig
 from multitudes.training.config import RunConfig
 
-AnyRunConfig = RunConfig | LinearRunConfig | PinnerSageRunConfig | FollowedRunConfig | CombinedRunConfig
+AnyRunConfig = (
+    RunConfig | LinearRunConfig | NeighboursRunConfig | PinnerSageRunConfig | FollowedRunConfig | CombinedRunConfig
+)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from multitudes.data.tables import table_sha256
 from multitudes.errors import ArtefactError, DataError
 from multitudes.evaluation.config import EvaluateConfig, main_budget
 from multitudes.linear.followed import FollowedRunConfig
+from multitudes.linear.neighbours_run import NeighboursRunConfig
 from multitudes.linear.run import LinearRunConfig
-from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, NEIGHBOURS, PINNERSAGE
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig
@@ -27,6 +28,7 @@ _NO_EFFECT_ON_RESULT = {"memory_limit", "threads"}  # settings of preparation
 # Methods with a run configuration of their own; all others are trained.
 _RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {
     LINEAR: LinearRunConfig,
+    NEIGHBOURS: NeighboursRunConfig,
     PINNERSAGE: PinnerSageRunConfig,
     COMBINED: CombinedRunConfig,
     FOLLOWED: FollowedRunConfig,

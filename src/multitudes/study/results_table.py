@@ -11,7 +11,7 @@ A control is called METHOD/CONTROL. A baseline appears once for each data set, w
 Legend: B users · T topics.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,13 +46,14 @@ class FinishedCell(NamedTuple):
 
 def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split) -> pl.DataFrame:
     """Return the per-user outcomes of all cells that have a result."""
-    by_data: dict[str, list[Cell]] = {}
+    by_data, names = dict[str, list[Cell]](), set(BASELINES)
     for one in finished:
+        names.discard(one.cell.method)  # a method of the study is no baseline beside itself
         if one.error is None:
             by_data.setdefault(one.cell.data, []).append(one.cell)
     tables = []
     for group in by_data.values():
-        frames = [_cell_outcomes(cell, cells, split, baselines=number == 0) for number, cell in enumerate(group)]
+        frames = [_cell_outcomes(cell, cells, split, () if number else names) for number, cell in enumerate(group)]
         users = segment_users(PreparedData.open(group[0].prepared), split)
         # Data without times of use have fewer columns, and so have cells of an earlier version.
         tables.append(pl.concat(frames, how="diagonal").join(users, on="user_id", how="left", validate="m:1"))
@@ -63,18 +64,18 @@ def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split) 
     return table.select(*_KEYS, *measures, *SEGMENTS).sort(_KEYS)
 
 
-def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) -> pl.DataFrame:
-    """Return the outcomes of a cell under the names of the study; all cells of a data set have the same baselines."""
+def _cell_outcomes(cell: Cell, cells: Path, split: Split, shown: Collection[str]) -> pl.DataFrame:
+    """Return the outcomes of a cell, and those ``shown`` of its baselines, under the names of the study."""
     file = outcomes_file(cell.folder(cells), split)
     try:
         frame = pl.read_parquet(file, glob=False)
     except pl.exceptions.PolarsError:
         raise ArtefactError(f"{file}: damaged; remove it, and run the same command again") from None
     own, system = cell.run.method, pl.col("method")
-    is_baseline = system.is_in(BASELINES)
+    is_baseline = system.is_in(BASELINES) & (system != own)
     own_name = pl.when(system == own).then(pl.lit(cell.method)).otherwise(pl.lit(f"{cell.method}/") + system)
     name = pl.when(is_baseline).then(system).otherwise(own_name)
-    frame = frame if baselines else frame.filter(~is_baseline)
+    frame = frame.filter(~is_baseline | system.is_in(list(shown)))
     seed = pl.when(is_baseline).then(NO_SEED).otherwise(cell.run.seed).cast(pl.Int32)
     return frame.with_columns(pl.col("user_id").cast(pl.String), data=pl.lit(cell.data), method=name, seed=seed)
 

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config, parse, suggestion
 from multitudes.errors import UsageError
-from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, METHODS, PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, METHODS, NEIGHBOURS, PINNERSAGE
 
 
 class Range(Config):
@@ -52,6 +52,7 @@ _EXPLICIT: SearchSpace = {"train.explicit_weight": Range(low=0.03, high=1.0, log
 _OWN: dict[str, SearchSpace] = {
     PINNERSAGE: {"model.distance": Range(low=0.5, high=2.0), "model.interests": Range(low=3, high=9)},
     LINEAR: {"model.rank": Range(low=16, high=256, log=True)},  # the fit itself chooses the regularisation
+    NEIGHBOURS: {},
     COMBINED: {},
     FOLLOWED: {},
 }

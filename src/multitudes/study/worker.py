@@ -31,9 +31,10 @@ from multitudes.evaluation.list_metrics import METRICS
 from multitudes.evaluation.outcomes import write_outcomes
 from multitudes.evaluation.targets import subsample
 from multitudes.linear.followed import make_followed_run
-from multitudes.linear.run import LinearConfig, make_linear_run
+from multitudes.linear.neighbours_run import make_neighbours_run
+from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run
 from multitudes.locks import lock
-from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, NEIGHBOURS, PINNERSAGE
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import catalogue, user_vectors
@@ -125,6 +126,8 @@ def _train_or_open(job: dict[str, Any], training: Path) -> Run:
     if job["run"]["method"] == LINEAR:
         linear = parse(LinearConfig, job["run"]["model"], "settings")
         return make_linear_run(prepared, folder, linear, seed=job["run"]["seed"], resume=True, overwrite=True)
+    if job["run"]["method"] == NEIGHBOURS:
+        return make_neighbours_run(prepared, folder, seed=job["run"]["seed"], resume=True, overwrite=True)
     config = parse(RunConfig, job["run"], "settings")
     with contextlib.suppress(ArtefactError):
         return TrainedRun.open(folder, prepared.path)
@@ -185,8 +188,10 @@ def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> d
 
 def _count_parameters(run: Run) -> int:
     """Return the numbers that a run has learned; none if its item vectors existed before."""
+    if isinstance(run, LinearRun):
+        return run.linear.input_IR.size + run.linear.output_IR.size
     count = sum(weight.numel() for weight in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0
-    return count + (0 if run.linear is None else run.linear.input_IR.size + run.linear.output_IR.size)
+    return count + (0 if run.neighbours is None else len(run.neighbours.rows.item_E))
 
 
 if __name__ == "__main__":

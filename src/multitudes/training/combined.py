@@ -212,5 +212,5 @@ def _check_members(first: TrainedRun, second: TrainedRun) -> None:
         what = f"both have {twice} interests" if twice else "no interests to combine"
         raise UsageError(f"{where}: {what}; expected, for example, a run of clustering and one of conditional")
     for run in (first, second):
-        if run.linear is not None:  # a release joins it to every vector, by one weight
-            raise UsageError(f"{run.path}: has a linear history; train it with [model] linear.rank = 0")
+        if run.neighbours is not None:  # the combined run would have two
+            raise UsageError(f"{run.path}: has neighbours; train it with [model] neighbours = false")

@@ -10,7 +10,7 @@ from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.config import NO_OVERRIDES, Config, deep_merge, load_section, parse
 from multitudes.errors import UsageError
-from multitudes.linear.history import LinearFit
+from multitudes.linear.neighbours import NeighbourFit
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -78,8 +78,8 @@ class RunConfig(Config):
     calibration: float | None = Field(
         None, ge=0, le=1, description="final: part of the list divided among tastes, from the run before"
     )
-    linear_fit: LinearFit | None = Field(
-        None, description="final: settings of the linear history, from the run before; none: chosen on validation"
+    neighbour_fit: NeighbourFit | None = Field(
+        None, description="final: settings of the neighbours, from the run before; none: chosen on validation"
     )
     continues: str = Field("", description="warm start: folder of the run whose weights training begins with")
 
@@ -147,13 +147,12 @@ def refit_config(run: Path, seed: int) -> RunConfig:
     train = settings["train"] | {"epochs": record["best_epoch"]}
     chosen = {"shares": record["shares"], "calibration": record["calibration"]}
     config = parse(RunConfig, settings | {"seed": seed, "train": train, "final": True} | chosen, f"{run}/run.json")
-    return with_linear_of(config, record)
+    return with_neighbours_of(config, record)
 
 
-def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
-    """Return the settings with the linear history that the run of ``record`` chose, or without if it chose none."""
-    found = record.get("linear")
+def with_neighbours_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
+    """Return the settings with the neighbours that the run of ``record`` chose, or without if it chose none."""
+    found = record.get("neighbours")
     if found is None:
-        model = config.model.model_copy(update={"linear": config.model.linear.model_copy(update={"rank": 0})})
-        return config.model_copy(update={"model": model})
-    return config.model_copy(update={"linear_fit": LinearFit.of(found)})
+        return config.model_copy(update={"model": config.model.model_copy(update={"neighbours": False})})
+    return config.model_copy(update={"neighbour_fit": NeighbourFit.of(found)})

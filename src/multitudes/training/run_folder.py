@@ -14,14 +14,13 @@ from multitudes.atomic import fsync, note_path, replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MachineWarning, UsageError
-from multitudes.linear.history import LinearHistory
 from multitudes.locks import lock
 from multitudes.progress import Progress, silent
 from multitudes.run_record import data_digest, new_record, read_record, write_record
 from multitudes.training import checkpoint, optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.linear_history import fit_linear_history
+from multitudes.training.neighbours import fit_run_neighbours
 from multitudes.training.selection import choose_list
 from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
 
@@ -95,7 +94,7 @@ def finish_run(
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
     Optimisers and table of ``state`` are dropped: what follows needs the memory; ``keep_state``: the optimisers stay
-    in the run, for a warm start. A linear history and the list are chosen on ``held``, who judged each epoch.
+    in the run, for a warm start. Neighbours and the list are chosen on ``held``, who judged each epoch.
     """
     out, names = run.path, optimizer_state.weight_names(state)
     device, table = next(run.model.parameters()).device, run.model.items.id_embedding.weight
@@ -120,14 +119,13 @@ def finish_run(
     model = build_model(run.prepared, run.config.method, run.config.model)
     load_weights(model, out / WEIGHTS)
     best = TrainedRun(out, run.prepared, run.config, model.to(device))
-    if run.config.model.linear.rank:
-        found = fit_linear_history(best, held, progress)
-        result["linear"] = None if found is None else found.record
+    if run.config.model.neighbours:
+        found = fit_run_neighbours(best, held, progress)
+        result["neighbours"] = None if found is None else found.record
         if found is not None:
-            found.linear.save(out)
+            found.source.rows.save(out)
             result["validation_hit_rate"] = found.hit_rate
-            del found  # its arrays may be larger than the table, and are mapped from here on
-            best = TrainedRun(out, run.prepared, run.config, best.model, LinearHistory.open(out))
+            best.neighbours = found.source
     if run.config.shares:  # those of the run before
         result |= {"shares": run.config.shares, "calibration": run.config.calibration}
     elif len(held) and len(kinds) > 1:

@@ -16,11 +16,11 @@ from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import cluster_items, nearest_tastes
-from multitudes.linear.history import LinearHistory
 from multitudes.linear.popularity import user_counts
+from multitudes.linear.run import LinearRun
 from multitudes.release.manifest import NO_NEW_ITEMS, Manifest, NewItems
 from multitudes.release.onnx_session import Session
-from multitudes.release.release import Release
+from multitudes.release.release import NEIGHBOUR_ARRAYS, Release
 from multitudes.repeats import RepeatModel, fit_repeats, repeat_rates
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.retriever import Retriever
@@ -29,10 +29,6 @@ from multitudes.retrieval.scorer import Scorer, catalogue
 
 class ServableRun(Scorer, Protocol):
     """A run with all that a release holds of it."""
-
-    @property
-    def linear(self) -> LinearHistory | None:
-        """What is joined to the vectors of the towers; None: nothing."""
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
@@ -92,7 +88,8 @@ def release_manifest(
         retrieval=retrieve.model_dump(),
         index=index.info(),
         pinnersage=pinnersage,
-        linear=None if run.linear is None else run.linear.weights.model_dump(mode="json"),
+        linear=run.linear.weights.model_dump(mode="json") if isinstance(run, LinearRun) else None,
+        neighbours=None if run.neighbours is None else run.neighbours.weights.model_dump(mode="json"),
         repeats=None if repeats is None else repeats.model_dump(mode="json"),
         positive_actions=_positive_actions(prepared),
         new_items=new_items,
@@ -110,8 +107,10 @@ def user_arrays(run: ServableRun, repeats: RepeatModel | None) -> dict[str, NDAr
         **_seen_item_arrays(prepared),
         **_own_item_arrays(prepared),
     }
-    if run.linear is not None:
+    if isinstance(run, LinearRun):
         arrays["linear_input"] = run.linear.input_IR
+    if run.neighbours is not None:
+        arrays |= dict(zip(NEIGHBOUR_ARRAYS, run.neighbours.rows, strict=True))
     if repeats is not None:
         arrays["item_repeat_rate"] = repeat_rates(prepared)
     return arrays

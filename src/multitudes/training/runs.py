@@ -4,8 +4,9 @@ A trained run needs torch. Runs of PinnerSage, of a linear model and of followed
 only where a trained run is opened.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import UsageError, missing_extra
 from multitudes.linear.followed import FollowedRun
+from multitudes.linear.neighbours_run import NeighboursRun
 from multitudes.linear.run import LinearRun
-from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, NEIGHBOURS, PINNERSAGE
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun, PinnerSageRunConfig, item_embeddings, write_run
 from multitudes.run_record import data_digest, needs_making, new_record, read_record
@@ -22,13 +24,19 @@ from multitudes.run_record import data_digest, needs_making, new_record, read_re
 if TYPE_CHECKING:
     from multitudes.training.trained_run import TrainedRun
 
-Run: TypeAlias = "TrainedRun | PinnerSageRun | LinearRun | FollowedRun"
+Run: TypeAlias = "TrainedRun | PinnerSageRun | LinearRun | NeighboursRun | FollowedRun"
+_OPEN: Final[Mapping[str, Callable[..., "Run"]]] = {
+    PINNERSAGE: PinnerSageRun.open,
+    LINEAR: LinearRun.open,
+    NEIGHBOURS: NeighboursRun.open,
+    FOLLOWED: FollowedRun.open,
+}
 
 
 def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
     """Open a finished run of any method, by the path of its folder.
 
-    Return a ``TrainedRun``, or a ``CombinedRun``, ``PinnerSageRun``, ``LinearRun`` or ``FollowedRun``, by the method.
+    Return a ``TrainedRun``, or by the method another of ``Run``, or a ``CombinedRun``.
     ``prepared`` is where its prepared data is now, if it was moved; it must be the same data.
 
     Raises:
@@ -36,9 +44,8 @@ def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
         MissingError: the run has trained weights, and torch is not installed.
     """
     method = read_record(Path(path))["config"].get("method")
-    for name, untrained in ((PINNERSAGE, PinnerSageRun), (LINEAR, LinearRun), (FOLLOWED, FollowedRun)):
-        if method == name:
-            return untrained.open(path, prepared)
+    if method in _OPEN:
+        return _OPEN[method](path, prepared)
     try:
         from multitudes.training.combined import CombinedRun  # noqa: PLC0415 (torch)
         from multitudes.training.trained_run import TrainedRun  # noqa: PLC0415

@@ -43,6 +43,7 @@ from multitudes.training.trained_run import TrainedRun
 CALIBRATIONS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 ALONE: Final = Shares(1.0, 0.0, 0.0)
 MARGIN: Final = 0.03  # of the hits of one vector, which the list may cost
+LEVEL: Final = 2.0  # standard errors of a paired difference, within which two lists serve as many interests
 _USERS_PER_CHUNK: Final = 128
 
 
@@ -176,17 +177,28 @@ def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Sha
     """
     calibrations = CALIBRATIONS if blend == "fusion" else (0.0,)
     if "unconditioned" in kinds:
-        return [(ALONE, 0.0), *((DEFAULT_SHARES, calibration) for calibration in calibrations)]
+        return [(shares, calibration) for shares in (ALONE, DEFAULT_SHARES) for calibration in calibrations]
     shares = [Shares(0.0, 1 - explicit, explicit) for explicit in (0.2, 0.1, 0.5, 0.8)]
     return [(one, calibration) for one in shares for calibration in calibrations]
 
 
 def best_list(tried: Sequence[TriedList], rows: NDArray[np.int64]) -> int:
-    """Return the list that serves most interests of some users, among those that find enough beside the first."""
+    """Return the list that serves most interests of some users, among those that find enough beside the first.
+
+    Of several vectors and one that are level in what they serve, one is taken: it costs one search.
+    """
     hits_C = np.array([one.hits_B[rows].sum() for one in tried])
     served_C = np.array([_mean(one.served_B[rows]) for one in tried])
     served_C[hits_C < (1 - MARGIN) * hits_C[0]] = -1.0
-    return int(served_C.argmax())  # the first of equals: one vector
+    is_alone_C = np.array([one.shares == ALONE for one in tried])
+    best = int(served_C.argmax())  # the first of equals: one vector
+    one = int(np.where(is_alone_C, served_C, -1.0).argmax())
+    if not is_alone_C[one] or is_alone_C[best]:
+        return best
+    gain_B = (tried[best].served_B - tried[one].served_B)[rows]
+    gain_B = gain_B[~np.isnan(gain_B)]
+    is_level = not len(gain_B) or gain_B.mean() <= LEVEL * gain_B.std() / len(gain_B) ** 0.5
+    return one if is_level else best
 
 
 def _cross_fitted(tried: Sequence[TriedList], targets_B: NDArray[np.float64]) -> dict[str, Any]:

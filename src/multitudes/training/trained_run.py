@@ -29,7 +29,7 @@ from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVec
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
-from multitudes.linear.history import LinearHistory
+from multitudes.linear.neighbours import NeighbourSource
 from multitudes.nn.methods import METHODS, Method, Partition
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, ItemFeatures, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -96,13 +96,13 @@ class TrainedRun:
         prepared: PreparedData,
         config: RunConfig,
         model: TwoTower,
-        linear: LinearHistory | None = None,
+        neighbours: NeighbourSource | None = None,
     ) -> None:
         self.path = path
         self.prepared = prepared
         self.config = config
         self.model = model
-        self.linear = linear  # joined to the vectors of the towers
+        self.neighbours = neighbours  # what own events propose beside the vectors
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
@@ -123,8 +123,7 @@ class TrainedRun:
         config = parse_config(RunConfig, record, folder)
         model = build_model(data, config.method, config.model)
         load_weights(model, folder / WEIGHTS)
-        linear = LinearHistory.open(folder) if record.get("linear") else None
-        return cls(folder, data, config, model, linear)
+        return cls(folder, data, config, model, NeighbourSource.open(folder, record, data.n_items))
 
     @property
     def blend(self) -> Blend:
@@ -178,10 +177,7 @@ class TrainedRun:
         return self._of_items(lambda input_iD, _: input_iD)
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero.
-
-        With a linear history of rank R, its output vectors are joined: (I + 1, D + R).
-        """
+        """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero."""
         return self._item_vectors
 
     @cached_property
@@ -189,7 +185,7 @@ class TrainedRun:
         content_NE = self.model.items.content_NE
         vectors = self._of_items(lambda input_iD, items: self.model.item_vectors(input_iD, content_NE[items]))
         vectors[0] = 0.0
-        return vectors if self.linear is None else self.linear.join_items(vectors)
+        return vectors
 
     @torch.no_grad()
     def _of_items(self, function: Callable[[Tensor, slice], Tensor]) -> NDArray[np.float32]:
@@ -212,11 +208,7 @@ class TrainedRun:
         chunks = [
             self._user_vectors(slice_histories(users.histories, row), users.topic_BC[row], partition) for row in rows
         ]
-        vectors = concatenate_vectors(chunks)
-        if self.linear is None:
-            return vectors
-        assert users.positives is not None, "a linear history needs the items of the entire history"
-        return self.linear.join_users(vectors, users.positives)
+        return concatenate_vectors(chunks)
 
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:

@@ -26,7 +26,7 @@ from multitudes.pinnersage.run import item_embeddings
 from multitudes.run_record import read_record
 from multitudes.training import optimizer_state
 from multitudes.training.checkpoint import TrainingState
-from multitudes.training.config import RunConfig, TrainConfig, with_linear_of
+from multitudes.training.config import RunConfig, TrainConfig, with_neighbours_of
 from multitudes.training.distributed import ITEM_TABLE, Ranks
 from multitudes.training.trained_run import TrainedRun, named_weights
 
@@ -80,7 +80,7 @@ def continue_config(run: Path, seed: int, file: Path | None, overrides: Mapping[
         model=parse(UserTowerConfig, model, f"{file}: [model]"),
         train=parse(TrainConfig, train, f"{file}: [train]"),
     )
-    return with_linear_of(warm_start_config(config, previous), read_record(run))
+    return with_neighbours_of(warm_start_config(config, previous), read_record(run))
 
 
 def count_known_items(prepared: PreparedData, before: PreparedData) -> int:

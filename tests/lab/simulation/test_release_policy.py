@@ -37,7 +37,7 @@ width = 16
 history = 10
 interests = 3
 crossing.hidden = 16
-linear.rank = 0
+neighbours = false
 [train]
 epochs = 1
 [arms.joint]

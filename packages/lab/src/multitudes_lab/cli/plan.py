@@ -14,7 +14,7 @@ def plan_command(
     events_per_day: Annotated[int, typer.Option(help="Events per day, of all users.")],
     qps: Annotated[float, typer.Option(help="Requests per second at peak load.")],
     days: Annotated[int, typer.Option(help="Days of events for training.")] = 90,
-    width: Annotated[int, typer.Option(help="Width of the vectors; with a linear history, its rank included.")] = 64,
+    width: Annotated[int, typer.Option(help="Width of the vectors.")] = 64,
     vectors: Annotated[int, typer.Option(help="Vectors per user.")] = 12,
     n: Annotated[int, typer.Option("--n", help="Candidates per response.")] = 100,
     replicas: Annotated[
