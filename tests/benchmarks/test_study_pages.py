@@ -21,6 +21,6 @@ def test_the_page_of_results_is_of_the_default_and_another_figure_changes_it():
     page, summary = PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)
     assert update_page(page, summary) == page
     changed = copy.deepcopy(summary)
-    changed["data"]["amazon-toys"]["systems"]["joint/calibrated"]["served"]["mean"] = 0.123
+    changed["data"]["amazon-beauty"]["systems"]["joint/calibrated"]["served"]["mean"] = 0.123
     assert "+.123 [" in update_page(page, changed)
     assert "+.123 [" not in page

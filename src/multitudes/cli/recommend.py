@@ -228,6 +228,8 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
 
     wide = console.width >= _WIDE
     places = Counter(candidate.interest for candidate in recommendation.candidates)
+    hidden = set() if wide else {"kind", "newest"}
+    hidden |= {"share"} if max(one.share for one in recommendation.interests) == 1 else set()  # one vector has the list
     rows: list[dict[str, Text]] = []
     for interest in recommendation.interests:
         colour = _colour(interest.number)
@@ -242,7 +244,7 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
             "from the history": _origin(interest),
             "newest": Text(_age_text(interest.age_days)),
         }
-        rows.append(row if wide else {name: row[name] for name in row if name not in ("kind", "newest")})
+        rows.append({name: row[name] for name in row if name not in hidden})
     _print_rows(console, rows)
 
 

@@ -132,12 +132,7 @@ class RecommendationBuilder:
         because_NR = np.zeros((len(candidates.item_N), 0), dtype=np.int64)
         if vectors is not None:
             interests = self._interests(resolved, vectors, candidates.share_K)
-            because_NR = self._explainer.explain(resolved.context.positives[-MAX_OWN_ITEMS:], candidates)
-            if self._neighbours is not None and vectors.own is not None:  # causes go before what is similar
-                terms, brought_N = self._neighbours.terms(vectors.own[0]), np.flatnonzero(candidates.interest_N >= 0)
-                brought = candidates.item_N[brought_N], candidates.interest_N[brought_N]
-                cause_NR = largest_terms(terms, vectors.own[0], *brought, MAX_REASONS)
-                because_NR[brought_N] = np.where(cause_NR[:, :1] > 0, cause_NR, because_NR[brought_N])
+            because_NR = self._reasons(resolved.context.positives[-MAX_OWN_ITEMS:], candidates, vectors)
         names = {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
         shown = self._candidates(candidates, because_NR, names)
         rows = make_rows(shown, interests) if resolved.request.rows is not None else ()
@@ -153,6 +148,17 @@ class RecommendationBuilder:
             rows=rows,
             search=search,
         )
+
+    def _reasons(self, own_H: NDArray[np.int64], candidates: Candidates, vectors: UserVectors) -> NDArray[np.int64]:
+        """Return the own items that are reasons for each candidate (N, R), 0 = none: causes, or else similar items."""
+        because_NR = np.zeros((len(candidates.item_N), MAX_REASONS), dtype=np.int64)
+        if self._neighbours is not None and vectors.own is not None:
+            terms, brought_N = self._neighbours.terms(vectors.own[0]), np.flatnonzero(candidates.interest_N >= 0)
+            brought = candidates.item_N[brought_N], candidates.interest_N[brought_N]
+            because_NR[brought_N] = largest_terms(terms, vectors.own[0], *brought, MAX_REASONS)
+        without_N = np.flatnonzero(because_NR[:, 0] == 0)
+        because_NR[without_N] = self._explainer.explain(own_H, candidates.select(without_N))
+        return because_NR
 
     def _interests(
         self, resolved: ResolvedRequest, vectors: UserVectors, share_K: NDArray[np.float64]
