@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from multitudes import __version__
 from multitudes.atomic import read_json, write_text
-from multitudes.config import C, parse
+from multitudes.config import C, Config, parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.nn.methods import Partition
@@ -127,6 +127,15 @@ class ListDefaults(NamedTuple):
     shares: Mapping[str, float]  # of the list by kind of vector; empty: as of every run
     blend: str = "fusion"
     calibration: float | None = None  # part of the list that is divided among tastes; None: as of every run
+
+
+class WithoutEvents(Config):
+    """Settings of a model whose vectors read no events of a history."""
+
+    @property
+    def history(self) -> int:
+        """Number of events that a release keeps of a user."""
+        return 1
 
 
 class UntrainedRun(Generic[C]):

@@ -7,9 +7,10 @@ from scipy.sparse import csr_array
 from multitudes.errors import ArtefactError
 from multitudes.linear import neighbour_fit
 from multitudes.linear.ease import EaseSpectrum
+from multitudes.linear.history import recency_weights
 from multitudes.linear.interactions import history_matrix
 from multitudes.linear.neighbour_fit import fit_neighbours, nearest_neighbours
-from multitudes.linear.neighbours import NeighbourFit, Neighbours, history_terms, recency_weights
+from multitudes.linear.neighbours import NeighbourFit, Neighbours, history_terms
 from tests.linear.test_ease import closed_form
 
 SETTINGS = NeighbourFit(ridge=5.0)

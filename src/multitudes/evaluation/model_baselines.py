@@ -74,7 +74,7 @@ DEFAULTS: Final[Mapping[str, Settings]] = {
     "ease": {"regularisation": 300.0, "user_exponent": 0.0, "recency": 0.0},
     "ials": {"regularisation": 30.0, "alpha": 3.0, "recency": 0.0},
     "neighbours": NeighbourFit().model_dump(exclude={"weight"}),
-    "linear": low_rank.UNTRIED.model_dump(exclude={"weight"}),
+    "linear": low_rank.UNTRIED.model_dump(),
 }
 _RECENCY: Final = tuple({"recency": recency} for recency in (0.25, 0.5, 0.75))
 # Stages of changes: each is tried on the best settings of the stages before. The other baselines have stages of theirs.
@@ -249,7 +249,7 @@ class _Fitting:
             judge = Validation.sample(self.prepared).hit_rate
             found = low_rank.fit(self.prepared, RANK, judge, progress=self._told(name))
             model, trials = LowRank(found.factors), list(map(dict, found.trials))
-            chosen = found.chosen.model_dump(exclude={"weight"})
+            chosen = found.chosen.model_dump()
         else:
             model, chosen, trials = self._search(name)
         # The rate of a linear run counts no hits of users without a vector, so it keeps the name that it has there.

@@ -10,15 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 from scipy.sparse import csr_array
 
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import DataError, MachineWarning, MissingError
+from multitudes.errors import MachineWarning, MissingError
 from multitudes.linear.ease import COLUMNS, EIGENVECTORS, EaseSpectrum
 from multitudes.linear.elsa import Elsa
 from multitudes.linear.history import LinearFactors, LinearFit
-from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.interactions import interaction_matrix, require_pairs
 from multitudes.progress import Progress, silent
 from multitudes.threads import available_bytes
 
@@ -74,10 +73,7 @@ def fit(
     """
     models = _models_within_memory(prepared, rank, MODELS if judge else (untried.model,))
     matrix = interaction_matrix(prepared, include_validation=include_validation)
-    if np.diff(matrix.indptr).max(initial=0) < 2:
-        raise DataError(
-            f"{prepared.path}: no user engaged with two items in training; expected items with users in common"
-        )
+    require_pairs(matrix, prepared)
     if judge is None:
         return Fit(_solve(matrix, rank, untried), untried, int(matrix.nnz))
     fits = {"ease": (len(GRID) + len(NORMALISATIONS) - 1, _ease_fits), "elsa": (len(EXPONENTS), _elsa_fits)}

@@ -24,19 +24,22 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.linear.popularity import user_counts
 from multitudes.nn.methods import FOLLOWED, Partition
-from multitudes.run_record import ListDefaults, UntrainedRun, needs_making, new_record, open_untrained, write_record
+from multitudes.run_record import (
+    ListDefaults,
+    UntrainedRun,
+    WithoutEvents,
+    needs_making,
+    new_record,
+    open_untrained,
+    write_record,
+)
 
 _KIND: Final[tuple[InterestKind, ...]] = ("explicit",)
 _WIDTH: Final = 2  # one number would do, but Milvus holds no vectors of one: the second is zero
 
 
-class FollowedConfig(Config):
+class FollowedConfig(WithoutEvents):
     """There are no settings."""
-
-    @property
-    def history(self) -> int:
-        """Number of events that a release keeps of a user: the vectors read none."""
-        return 1
 
 
 class FollowedRunConfig(Config):
@@ -50,7 +53,6 @@ class FollowedRunConfig(Config):
 class FollowedRun(UntrainedRun[FollowedRunConfig]):
     """The inverted index of a prepared data set: items without a topic have no vector."""
 
-    linear: Final = None
     list_defaults = ListDefaults({"explicit": 1.0}, "round_robin", 0.0)  # the topics take turns
 
     def __init__(self, path: Path, prepared: PreparedData, config: FollowedRunConfig) -> None:

@@ -11,7 +11,7 @@ Legend: B users · K vectors of each · n positives of one user · I items · R 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,16 @@ class HistoryWeights(Config):
         0.0, ge=0, description="An item with r later ones of the same user weighs (1 + r) to the power of minus this."
     )
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """Return the settings that the record of a run names, among others."""
+        return cls(**{name: record[name] for name in record.keys() & cls.model_fields})
+
+
+def recency_weights(n: int, recency: float) -> NDArray[np.float32]:
+    """Return the weight of each item of a history of ``n``, oldest first."""
+    return np.arange(n, 0, -1, dtype=np.float32) ** np.float32(-recency)
+
 
 class LinearFit(HistoryWeights):
     """The settings of a linear history that validation chose: of the fit, and of its sum. Defaults: an average set."""
@@ -51,11 +61,6 @@ class LinearFit(HistoryWeights):
     model: Literal["ease", "elsa"] = "ease"
     regularisation: float = 400.0  # of EASE
     normalisation: float = 0.0
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "LinearFit":
-        """Return the settings that the record of a run names, among others."""
-        return cls(**{name: record[name] for name in record.keys() & cls.model_fields})
 
 
 class HistorySums:
@@ -66,19 +71,14 @@ class HistorySums:
         self.input_IR = input_IR
         self.weights = weights
 
-    @property
-    def rank(self) -> int:
-        """R, the width that is joined to a vector."""
-        return int(self.input_IR.shape[1])
-
     def user_sums(self, positives: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return the sum of the input vectors of each user's items, weighted by recency: shape (B, R).
 
         Items are distinct, oldest first. Those that came after the model add nothing.
         """
-        sum_BR = np.zeros((len(positives), self.rank), dtype=np.float32)
+        sum_BR = np.zeros((len(positives), self.input_IR.shape[1]), dtype=np.float32)
         for b, items in enumerate(positives):
-            weight_n = np.arange(len(items), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency)
+            weight_n = recency_weights(len(items), self.weights.recency)
             is_known = items < len(self.input_IR)
             sum_BR[b] = weight_n[is_known] @ self.input_IR[items[is_known]]
         return sum_BR

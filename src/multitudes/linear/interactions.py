@@ -16,7 +16,8 @@ from scipy.sparse import csr_array
 
 from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
-from multitudes.linear.neighbours import recency_weights
+from multitudes.errors import DataError
+from multitudes.linear.history import recency_weights
 from multitudes.seeding import generator
 from multitudes.threads import chosen_threads
 
@@ -54,6 +55,18 @@ def interaction_matrix(
     matrix = csr_array((np.ones(len(item_N), dtype=np.float32), item_N, offset_U), shape=shape)
     matrix.sort_indices()
     return matrix
+
+
+def require_pairs(matrix: csr_array, prepared: PreparedData) -> None:
+    """Check that some user engaged with two items: a linear model learns from pairs.
+
+    Raises:
+        DataError: nobody did.
+    """
+    if np.diff(matrix.indptr).max(initial=0) < 2:
+        raise DataError(
+            f"{prepared.path}: no user engaged with two items in training; expected items with users in common"
+        )
 
 
 def history_matrix(

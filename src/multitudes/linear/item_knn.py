@@ -53,11 +53,15 @@ def fit_item_knn(
 
 def top_neighbours(counts: csr_array, n: int) -> csr_array:
     """Return the ``n`` largest entries of each row; ties by item number."""
-    is_kept = largest_entries(counts, n)
-    offset = np.concatenate([[0], np.cumsum(is_kept)])[counts.indptr]
-    top = csr_array((counts.data[is_kept], counts.indices[is_kept], offset), shape=counts.shape)
+    top = select_entries(counts, largest_entries(counts, n))
     top.sort_indices()
     return top
+
+
+def select_entries(matrix: csr_array, is_kept: NDArray[np.bool_]) -> csr_array:
+    """Return a matrix with some of its entries, in their order."""
+    offset = np.concatenate([[0], np.cumsum(is_kept)])[matrix.indptr]
+    return csr_array((matrix.data[is_kept], matrix.indices[is_kept], offset), shape=matrix.shape)
 
 
 def largest_entries(counts: csr_array, n: int) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from multitudes.linear.interactions import user_weights
-from multitudes.linear.item_knn import fit_item_knn, largest_entries
+from multitudes.linear.item_knn import fit_item_knn, largest_entries, select_entries
 from multitudes.linear.neighbours import NeighbourFit, Neighbours
 from multitudes.progress import Progress, silent
 from multitudes.threads import chosen_threads
@@ -116,9 +116,7 @@ def _by_source(weight_E: NDArray[np.float32], support: csr_array) -> Neighbours:
     rows.sort_indices()
     if np.diff(rows.indptr).max(initial=0) > MAX_ROW:
         strength = csr_array((np.abs(rows.data), rows.indices, rows.indptr), shape=rows.shape)
-        is_kept_E = largest_entries(strength, MAX_ROW)
-        offset = np.concatenate([[0], np.cumsum(is_kept_E)])[rows.indptr]
-        rows = csr_array((rows.data[is_kept_E], rows.indices[is_kept_E], offset), shape=rows.shape)
+        rows = select_entries(rows, largest_entries(strength, MAX_ROW))
     return Neighbours(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data)
 
 

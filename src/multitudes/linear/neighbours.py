@@ -22,31 +22,24 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from multitudes.batches.user_vectors import OwnEvents, UserVectors
-from multitudes.config import Config
 from multitudes.data.arrays import expand_ranges
 from multitudes.errors import ArtefactError
-from multitudes.linear.history import KINDS_ALONE
+from multitudes.linear.history import KINDS_ALONE, HistoryWeights
 from multitudes.memory_map import open_array
+from multitudes.release.release import NEIGHBOUR_ARRAYS
 
 if TYPE_CHECKING:  # a service needs no SciPy
     from scipy.sparse import csr_array
 
 MAX_HISTORY: Final = 500  # newest items of a history that are summed
-ARRAYS: Final[Mapping[str, type[np.generic]]] = {  # files of a run, in the order of ``Neighbours``
-    "neighbour_offset": np.int64,
-    "neighbour_item": np.int32,
-    "neighbour_weight": np.float32,
-}
 _DENSE: Final = 8  # a sum over all items is faster than a sort, up to so many items for each entry
 
 
-class NeighbourWeights(Config):
+class NeighbourWeights(HistoryWeights):
     """How much the sum over a history weighs beside the score of a vector, and its items in the sum."""
 
     weight: float = Field(1.0, ge=0, description="Factor of the sum.")
-    recency: float = Field(
-        0.5, ge=0, description="An item with r later ones of the same user weighs (1 + r) to the power of minus this."
-    )
+    recency: float = Field(0.5, ge=0, description=HistoryWeights.model_fields["recency"].description)
 
 
 class NeighbourFit(NeighbourWeights):
@@ -55,11 +48,6 @@ class NeighbourFit(NeighbourWeights):
     ridge: float = 300.0  # λ
     root: float = 0.0  # α
     user_exponent: float = 0.0  # β
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "NeighbourFit":
-        """Return the settings that the record of a run names, among others."""
-        return cls(**{name: record[name] for name in record.keys() & cls.model_fields})
 
 
 class Neighbours(NamedTuple):
@@ -78,9 +66,9 @@ class Neighbours(NamedTuple):
         return len(self.offset_I) - 2
 
     def save(self, folder: Path) -> None:
-        """Write the rows into a folder, an array each."""
+        """Write the rows into a folder, an array each, as in a release."""
         arrays: tuple[NDArray[Any], ...] = self
-        for name, array in zip(ARRAYS, arrays, strict=True):
+        for name, array in zip(NEIGHBOUR_ARRAYS, arrays, strict=True):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
     @classmethod
@@ -90,7 +78,7 @@ class Neighbours(NamedTuple):
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        files = {folder / f"{name}.npy": dtype for name, dtype in ARRAYS.items()}
+        files = {folder / f"{name}.npy": dtype for name, dtype in NEIGHBOUR_ARRAYS.items()}
         # Plain arrays over the memory maps: a slice of np.memmap costs a microsecond more.
         rows = cls(*(open_array(file, dtype, "train again").view(np.ndarray) for file, dtype in files.items()))
         if problem := rows.problem(items):
@@ -116,11 +104,6 @@ class Neighbours(NamedTuple):
         """Return the score of every item for histories (B, I + 1) of weights, in that shape."""
         dense: NDArray[np.float32] = (history @ self.matrix()).toarray().astype(np.float32, copy=False)
         return dense
-
-
-def recency_weights(n: int, recency: float) -> NDArray[np.float32]:
-    """Return the weight of each item of a history of ``n``, oldest first."""
-    return np.arange(n, 0, -1, dtype=np.float32) ** np.float32(-recency)
 
 
 def no_vectors(positives: Sequence[NDArray[np.int64]] | None, history_length: int, width: int) -> UserVectors:

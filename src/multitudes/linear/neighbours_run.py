@@ -18,26 +18,22 @@ import numpy as np
 from pydantic import Field
 
 from multitudes.atomic import replace_folder
-from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
+from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import DataError
-from multitudes.linear.history import KINDS_ALONE
-from multitudes.linear.interactions import interaction_matrix, item_factors
+from multitudes.linear.interactions import interaction_matrix, item_factors, require_pairs
 from multitudes.linear.neighbour_fit import choose_neighbours, fit_neighbours, nearest_neighbours
 from multitudes.linear.neighbours import NeighbourFit, Neighbours, NeighbourSource, no_vectors
-from multitudes.linear.run import Validation
+from multitudes.linear.run import OneVectorRun, Validation, refit_config
 from multitudes.memory_map import open_array
 from multitudes.nn.methods import NEIGHBOURS, Partition
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
-    ListDefaults,
-    UntrainedRun,
+    WithoutEvents,
     append_metrics,
     needs_making,
     new_record,
     open_untrained,
-    parse_config,
     read_record,
     write_record,
 )
@@ -46,13 +42,8 @@ _WIDTH: Final = 64
 _VECTORS_FILE: Final = "item_vectors.npy"
 
 
-class NeighboursConfig(Config):
+class NeighboursConfig(WithoutEvents):
     """There are no settings: validation chooses all."""
-
-    @property
-    def history(self) -> int:
-        """Number of events that a release keeps of a user: the rows of all own items are summed."""
-        return 1
 
 
 class NeighboursRunConfig(Config):
@@ -66,10 +57,9 @@ class NeighboursRunConfig(Config):
     )
 
 
-class NeighboursRun(UntrainedRun[NeighboursRunConfig]):
+class NeighboursRun(OneVectorRun[NeighboursRunConfig]):
     """The neighbours of a prepared data set, which propose alone."""
 
-    list_defaults = ListDefaults({"unconditioned": 1.0}, "global_top", 0.0)  # there is one list: nothing is blended
     neighbours: NeighbourSource
 
     @classmethod
@@ -79,11 +69,6 @@ class NeighboursRun(UntrainedRun[NeighboursRunConfig]):
         run = cls(folder, data, config, open_array(folder / _VECTORS_FILE, np.float32, "train again", 2))
         run.neighbours = NeighbourSource(Neighbours.open(folder, data.n_items), NeighbourFit.of(read_record(folder)))
         return run
-
-    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
-        """Return the kind of every column of the user vectors; none is conditioned on topics."""
-        del topics
-        return KINDS_ALONE
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users, all of zeros; see ``retrieval.scorer.Scorer``."""
@@ -110,18 +95,13 @@ def make_neighbours_run(
     """
     folder, config = Path(out), NeighboursRunConfig(seed=seed)
     if refit is not None:
-        origin = read_record(Path(refit))
-        update = {"seed": seed, "neighbour_fit": NeighbourFit.of(origin)}
-        config = parse_config(NeighboursRunConfig, origin, Path(refit)).model_copy(update=update)
+        config = refit_config(NeighboursRunConfig, Path(refit), seed, "neighbour_fit", NeighbourFit)
     record = new_record(prepared, config.model_dump(mode="json"))
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):
         return NeighboursRun.open(folder, prepared.path)
     started_s = time.perf_counter()
     matrix = interaction_matrix(prepared, include_validation=refit is not None)
-    if np.diff(matrix.indptr).max(initial=0) < 2:
-        raise DataError(
-            f"{prepared.path}: no user engaged with two items in training; expected items with users in common"
-        )
+    require_pairs(matrix, prepared)
     validation = Validation.sample(prepared) if refit is None else None  # nobody is left to judge a final fit
     judged_users = 0 if validation is None else len(validation.held)
     chosen, trials = config.neighbour_fit or NeighbourFit(), list[dict[str, object]]()

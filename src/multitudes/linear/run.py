@@ -23,7 +23,7 @@ from pydantic import Field
 from multitudes.atomic import replace_folder
 from multitudes.batches.held_out import HeldOut, held_out_users, select_targets, select_users
 from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
-from multitudes.config import Config
+from multitudes.config import C, Config
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
@@ -32,12 +32,13 @@ from multitudes.linear.fit import UNTRIED, fit
 from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.linear.interactions import history_matrix
 from multitudes.linear.neighbours import MAX_HISTORY, Neighbours
-from multitudes.metrics.ranking import target_rows
+from multitudes.metrics.ranking import hits_of_scores, target_rows
 from multitudes.nn.methods import LINEAR, Partition
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
     ListDefaults,
     UntrainedRun,
+    WithoutEvents,
     append_metrics,
     needs_making,
     new_record,
@@ -98,22 +99,14 @@ class Validation(NamedTuple):
             score_BI[row, self.prepared.event_item[position]] = -np.inf
             score_BI[:, without_vector_I] = -np.inf
             targets = slice(*np.searchsorted(owner_T, [start, start + len(score_BI)]).tolist())
-            beyond = max(0, score_BI.shape[1] - 1 - CUTOFF)
-            bound_B = np.partition(score_BI, beyond, axis=1)[:, beyond]
-            row_T = owner_T[targets] - start
-            hits += int((score_BI[row_T, held.target[targets]] > bound_B[row_T]).sum())
+            hits += hits_of_scores(score_BI, owner_T[targets] - start, held.target[targets], CUTOFF)
         return hits / max(len(held.target), 1)
 
 
-class LinearConfig(Config):
+class LinearConfig(WithoutEvents):
     """Section [linear]: settings of a linear model; validation chooses all others."""
 
     rank: int = Field(64, gt=0, le=4096, description="width of the vectors")
-
-    @property
-    def history(self) -> int:
-        """Number of events that a release keeps of a user: the vector is a sum of items and reads no events."""
-        return 1
 
 
 class LinearRunConfig(Config):
@@ -127,10 +120,25 @@ class LinearRunConfig(Config):
     )
 
 
-class LinearRun(UntrainedRun[LinearRunConfig]):
-    """A linear model: one vector of width R for each user."""
+def refit_config(model: type[C], origin: Path, seed: int, name: str, chosen: type[HistoryWeights]) -> C:
+    """Return the settings of a run that is fitted again, with what its validation chose under ``name``."""
+    record = read_record(origin)
+    return parse_config(model, record, origin).model_copy(update={"seed": seed, name: chosen.of(record)})
 
-    list_defaults = ListDefaults({"unconditioned": 1.0}, "global_top", 0.0)  # there is one vector: nothing is blended
+
+class OneVectorRun(UntrainedRun[C]):
+    """A run with one vector of the whole history for each user."""
+
+    list_defaults = ListDefaults({"unconditioned": 1.0}, "global_top", 0.0)  # there is one list: nothing is blended
+
+    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
+        """Return the kind of every column of the user vectors; none is conditioned on topics."""
+        del topics
+        return KINDS_ALONE
+
+
+class LinearRun(OneVectorRun[LinearRunConfig]):
+    """A linear model: one vector of width R for each user."""
 
     def __init__(self, path: Path, prepared: PreparedData, config: LinearRunConfig, linear: LinearHistory) -> None:
         super().__init__(path, prepared, config, linear.output_IR)
@@ -147,11 +155,6 @@ class LinearRun(UntrainedRun[LinearRunConfig]):
                 " train again with --overwrite"
             )
         return cls(folder, data, config, linear)
-
-    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
-        """Return the kind of every column of the user vectors; none is conditioned on topics."""
-        del topics
-        return KINDS_ALONE
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; see ``retrieval.scorer.Scorer``. A user without a positive has none."""
@@ -194,9 +197,7 @@ def make_linear_run(
     """
     folder, whole = Path(out), LinearRunConfig(seed=seed, model=config or LinearConfig())
     if refit is not None:
-        origin = read_record(Path(refit))
-        update = {"seed": seed, "linear_fit": LinearFit.of(origin)}
-        whole = parse_config(LinearRunConfig, origin, Path(refit)).model_copy(update=update)
+        whole = refit_config(LinearRunConfig, Path(refit), seed, "linear_fit", LinearFit)
     chosen = whole.linear_fit
     record = new_record(prepared, whole.model_dump(mode="json"))
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):

@@ -67,6 +67,19 @@ def ranks_by_score(
     return rank_T
 
 
+def hits_of_scores(
+    score_BI: NDArray[np.floating], row_T: NDArray[np.int64], target_T: NDArray[np.int64], cutoff: int
+) -> int:
+    """Return how many targets are among the ``cutoff`` best items of their rows; who ties with the next item is none.
+
+    An item scored ``-inf`` is excluded, as column 0, the unknown item, should be. A user whose scores are all equal has
+    no hit.
+    """
+    beyond = max(0, score_BI.shape[1] - 1 - cutoff)
+    bound_B = np.partition(score_BI, beyond, axis=1)[:, beyond]
+    return int((score_BI[row_T, target_T] > bound_B[row_T]).sum())
+
+
 def hits(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return the number of each user's targets with a rank within the cut-off, shape (B,)."""
     return sum_per_user(rank_T <= cutoff, offset)

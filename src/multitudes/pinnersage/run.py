@@ -10,7 +10,7 @@ The run has its own copy of the vectors, so it does not change when their source
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,6 @@ class PinnerSageRun(UntrainedRun[PinnerSageRunConfig]):
 
     controls: tuple[Partition, ...] = ("random",)  # no conditions, so none can be those of another user
     list_defaults = ListDefaults({"implicit": 1.0}, "round_robin", 0.0)  # by importance: closest to the paper
-    linear: Final = None  # no sum over the history is joined to the vectors
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "PinnerSageRun":

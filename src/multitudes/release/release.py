@@ -91,7 +91,7 @@ ITEM_TOWER = "item_tower.onnx"
 CARRIED_LOG = "carried.log"
 CARRIED_OWNER = "carried"  # instead of the identity of a release: the file is part of the release
 LINEAR_ARRAYS: dict[str, type[np.generic]] = {"linear_input": np.float32}
-NEIGHBOUR_ARRAYS: dict[str, type[np.generic]] = {
+NEIGHBOUR_ARRAYS: dict[str, type[np.generic]] = {  # in the order of ``linear.neighbours.Neighbours``
     "neighbour_offset": np.int64,
     "neighbour_item": np.int32,
     "neighbour_weight": np.float32,

@@ -23,13 +23,13 @@ from multitudes.index.hits import empty_hits
 from multitudes.index.item_table import find_rows
 from multitudes.index.protocol import ANY_TOPIC, Hits, Index
 from multitudes.index.scan import paired_inner_products
+from multitudes.linear.history import recency_weights
 from multitudes.linear.neighbours import (
     MAX_HISTORY,
     NeighbourFit,
     Neighbours,
     NeighbourSource,
     Terms,
-    recency_weights,
 )
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release

@@ -26,7 +26,7 @@ from multitudes.data.own_items import positive_items
 from multitudes.linear.interactions import history_matrix, interaction_matrix
 from multitudes.linear.neighbour_fit import choose_neighbours, fit_neighbours, nearest_neighbours
 from multitudes.linear.neighbours import MAX_HISTORY, Neighbours, NeighbourSource
-from multitudes.metrics.ranking import target_rows
+from multitudes.metrics.ranking import hits_of_scores, target_rows
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import catalogue, user_vectors
@@ -120,9 +120,7 @@ class _JoinedLists:
                 for row, seen in zip(score_BI, self._seen[users], strict=True):
                     row[seen] = -np.inf
                 score_BI[:, self._is_absent_I] = -np.inf
-                beyond = max(0, score_BI.shape[1] - 1 - self._n)
-                bound_B = np.partition(score_BI, beyond, axis=1)[:, beyond]
-                hits[number] += int((score_BI[row_T, target_T] > bound_B[row_T]).sum())
+                hits[number] += hits_of_scores(score_BI, row_T, target_T, self._n)
         return hits
 
     def _scores(
