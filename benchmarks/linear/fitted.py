@@ -4,6 +4,7 @@ from benchmarks.linear import RANK
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.fit import UNTRIED, fit
 from multitudes.linear.history import LinearFit
+from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import Validation
 
 GIVEN = {"once": UNTRIED, "elsa": LinearFit(model="elsa", normalisation=0.1)}
@@ -13,5 +14,6 @@ def fit_factors(prepared: str, name: str) -> float:
     """Fit with given settings or, in the grid, those that validation chooses, and return HR@100."""
     data = PreparedData.open(prepared)
     judge = Validation.sample(data).hit_rate
-    found = fit(data, RANK, untried=GIVEN[name]) if name in GIVEN else fit(data, RANK, judge)
+    matrix = interaction_matrix(data)
+    found = fit(matrix, RANK, untried=GIVEN[name]) if name in GIVEN else fit(matrix, RANK, judge)
     return found.hit_rate or judge(found.factors, found.chosen.recency)

@@ -10,6 +10,7 @@ from benchmarks.scale.training import train_and_measure
 from benchmarks.timing import round_figure
 from multitudes.data.prepared import PreparedData
 from multitudes.linear import fit
+from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig
 
 LIMIT = "1200MB"  # of the engine, so that the process stays within 2 GB
@@ -59,7 +60,7 @@ def measure_training_memory(events: int, items: int, parts: int, memory_limit: s
 
 def fit_linear(prepared: str) -> None:
     """Fit a linear history of the default rank once, with the default settings."""
-    fit.fit(PreparedData.open(prepared), LinearConfig().rank)
+    fit.fit(interaction_matrix(PreparedData.open(prepared)), LinearConfig().rank)
 
 
 def _mib(folder: Path) -> float:

@@ -9,7 +9,7 @@ from multitudes.linear import neighbour_fit
 from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.history import recency_weights
 from multitudes.linear.interactions import history_matrix
-from multitudes.linear.neighbour_fit import fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbour_fit import fit_rows
 from multitudes.linear.neighbours import NeighbourFit, Neighbours, history_terms
 from tests.linear.test_ease import closed_form
 
@@ -29,7 +29,7 @@ def random_interactions(users=80, items=30, seed=0):
 
 
 def fit(matrix, settings=SETTINGS):
-    return fit_neighbours(matrix, nearest_neighbours(matrix), [settings])[0]
+    return fit_rows(matrix, settings)
 
 
 @pytest.mark.parametrize("most_dense_items", [0, 11_000])
@@ -75,7 +75,7 @@ def test_an_interrupted_fit_begins_no_other_chunk(monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_neighbours(matrix, nearest_neighbours(matrix), [SETTINGS], interrupt)
+        fit_rows(matrix, SETTINGS, interrupt)
     assert len(told) == 1
 
 

@@ -9,6 +9,7 @@ import pytest
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.fit import fit
+from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import Validation
 
 USERS, NICHES, ITEMS_PER_NICHE, EVENTS = 200, 10, 120, 40
@@ -39,7 +40,7 @@ def drifting_tastes(folder: Path, *, shuffled: bool) -> PreparedData:
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_recent_items_weigh_more_where_tastes_drift_and_not_in_random_order(tmp_path: Path, *, shuffled: bool) -> None:
     data = drifting_tastes(tmp_path / "world", shuffled=shuffled)
-    found = fit(data, 32, Validation.sample(data).hit_rate)
+    found = fit(interaction_matrix(data), 32, Validation.sample(data).hit_rate)
     alike = Validation.sample(data).hit_rate(found.factors, 0.0)
     recent = Validation.sample(data).hit_rate(found.factors, 0.5)
     if shuffled:

@@ -174,16 +174,15 @@ def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, prepar
 
 
 @pytest.mark.parametrize("history", [[[0, 1], [0, 1]], [[0, 1, 0, 0], [0, 0, 1, 0]], [[0, 0, 0]]])
-def test_items_without_users_in_common_are_rejected(prepared: PreparedData, monkeypatch, history) -> None:
+def test_items_without_users_in_common_are_rejected(prepared: PreparedData, tmp_path, monkeypatch, history) -> None:
     matrix = csr_array(np.array(history, dtype=np.float32))
-    monkeypatch.setattr(linear_fit, "interaction_matrix", lambda *_, **__: matrix)
+    monkeypatch.setattr(linear_run, "interaction_matrix", lambda *_, **__: matrix)
     with pytest.raises(DataError, match="no user engaged with two items"):
-        linear_fit.fit(prepared, RANK)
+        made(prepared, tmp_path / "run")
 
 
 def test_a_fit_beyond_the_memory_is_rejected_before_it_begins(prepared, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(linear_fit, "available_bytes", lambda: 1_000)
-    monkeypatch.setattr(linear_fit, "interaction_matrix", None)
     assert command(["train", str(prepared.path), "--method", "linear", "--out", str(tmp_path / "run")]) == 5
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert re.search(r"a linear model \(ELSA\) of rank 64 .* needs \d\.\d GB of memory; 0\.0 GB are available", line)

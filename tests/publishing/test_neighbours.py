@@ -11,7 +11,7 @@ import pytest
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.neighbour_fit import fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbour_fit import fit_rows
 from multitudes.linear.neighbours import NeighbourFit
 from multitudes.linear.neighbours_run import make_neighbours_run
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -44,7 +44,7 @@ def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Trained
     folder, matrix = tmp_path_factory.mktemp("run") / "run", interaction_matrix(data)
     train(data, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), folder)
     settings = NeighbourFit(ridge=5.0, weight=WEIGHT)
-    fit_neighbours(matrix, nearest_neighbours(matrix), [settings])[0].save(folder)
+    fit_rows(matrix, settings).save(folder)
     write_record(folder, read_record(folder) | {"neighbours": settings.model_dump()})
     return TrainedRun.open(folder)
 

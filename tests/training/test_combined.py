@@ -14,7 +14,7 @@ from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.neighbour_fit import fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbour_fit import fit_rows
 from multitudes.linear.neighbours import NeighbourFit
 from multitudes.linear.run import LinearConfig, make_linear_run
 from multitudes.retrieval.blend import allocate_by_weight
@@ -193,7 +193,7 @@ def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, 
         assert "\n" not in str(rejected.value)
     summed = trained(prepared, tmp_path / "summed", "clustering", **CLUSTERING)
     matrix = interaction_matrix(prepared)
-    fit_neighbours(matrix, nearest_neighbours(matrix), [NeighbourFit()])[0].save(summed.path)
+    fit_rows(matrix, NeighbourFit()).save(summed.path)
     write_record(summed.path, read_record(summed.path) | {"neighbours": NeighbourFit().model_dump()})
     with pytest.raises(UsageError, match="has neighbours; train it with"):
         combine(summed.path, folder / "conditional", tmp_path / "out")

@@ -12,7 +12,7 @@ from multitudes.batches.held_out import held_out_users
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.neighbour_fit import fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbour_fit import fit_rows
 from multitudes.linear.neighbours import NeighbourFit, Neighbours
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -44,7 +44,7 @@ def test_where_co_occurrence_tells_neighbours_find_more_than_an_untrained_tower_
 ) -> None:
     lists = _JoinedLists(untrained(prepared, tmp_path), held_out_users(prepared, "validation"), 10)
     matrix = interaction_matrix(prepared)
-    (rows,) = fit_neighbours(matrix, nearest_neighbours(matrix), [NeighbourFit(ridge=10.0)])
+    rows = fit_rows(matrix, NeighbourFit(ridge=10.0))
     order = np.append(0, 1 + np.random.default_rng(0).permutation(prepared.n_items)).astype(np.int32)
     shuffled = Neighbours(rows.offset_I, order[rows.item_E], rows.weight_E)
     true, other = (max(lists.hit_rates(one, 0.5, RELATIVE_WEIGHTS).values()) for one in (rows, shuffled))
@@ -56,9 +56,13 @@ def test_where_co_occurrence_tells_neighbours_find_more_than_an_untrained_tower_
 
 def test_a_tower_that_finds_as_much_alone_has_no_neighbours(prepared, tmp_path, monkeypatch):
     held, tower = held_out_users(prepared, "validation"), untrained(prepared, tmp_path)
-    assert fit_run_neighbours(tower, held) is not None
+    found = fit_run_neighbours(tower, held)
+    assert found is not None
+    assert found.source is not None
     monkeypatch.setattr(_JoinedLists, "hit_rates", lambda self, *_: {1.0: self.tower_hit_rate})
-    assert fit_run_neighbours(tower, held) is None
+    found = fit_run_neighbours(tower, held)
+    assert found is not None
+    assert (found.source, found.hit_rate) == (None, found.record["tower_hit_rate"])
 
 
 def test_they_are_not_fitted_where_nothing_chooses_them(prepared: PreparedData, tmp_path: Path) -> None:

@@ -40,12 +40,12 @@ from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
 from multitudes.linear import fit as low_rank
 from multitudes.linear.ease_model import EaseModel, fit_ease
-from multitudes.linear.history import LinearFactors, LinearFit
+from multitudes.linear.history import HistoryModel, LinearFit
 from multitudes.linear.ials import Ials, fit_ials
 from multitudes.linear.interactions import history_matrix, interaction_matrix
 from multitudes.linear.item_knn import ItemKnn, fit_item_knn
-from multitudes.linear.neighbour_fit import choose_neighbours, fit_neighbours, nearest_neighbours
-from multitudes.linear.neighbours import NeighbourFit, Neighbours
+from multitudes.linear.neighbour_fit import choose_neighbours, fit_rows
+from multitudes.linear.neighbours import NeighbourFit
 from multitudes.linear.popularity import items_by_popularity
 from multitudes.linear.run import LinearConfig, Validation
 from multitudes.locks import lock
@@ -56,18 +56,7 @@ Settings = Mapping[str, Any]
 Lists = dict[TargetKind, NDArray[np.int64]]
 
 
-class LowRank(NamedTuple):
-    """The linear model of low rank, which scores histories."""
-
-    factors: LinearFactors
-
-    def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item for histories (B, I + 1), in that shape."""
-        scores_BI: NDArray[np.float32] = (history @ self.factors.input_IR) @ self.factors.output_IR.T
-        return scores_BI
-
-
-LinearModel = ItemKnn | EaseModel | Ials | Neighbours | LowRank
+LinearModel = ItemKnn | EaseModel | Ials | HistoryModel
 # The settings that are tried first, and used where there is no validation split.
 DEFAULTS: Final[Mapping[str, Settings]] = {
     "item_knn": {"shrinkage": 20.0, "user_exponent": 0.0, "recency": 0.0},
@@ -243,12 +232,12 @@ class _Fitting:
         if not len(self._users):
             model = self._fit(name, chosen)
         elif name == "neighbours":
-            model, fit, trials = choose_neighbours(self._matrix, self._hit_rate, self._told(name))
+            model, fit, _, trials = choose_neighbours(self._matrix, self._hit_rate, self._told(name))
             chosen = fit.model_dump(exclude={"weight"})
         elif name == "linear":
             judge = Validation.sample(self.prepared).hit_rate
-            found = low_rank.fit(self.prepared, RANK, judge, progress=self._told(name))
-            model, trials = LowRank(found.factors), list(map(dict, found.trials))
+            found = low_rank.fit(self._matrix, RANK, judge, progress=self._told(name))
+            model, trials = found.factors, list(map(dict, found.trials))
             chosen = found.chosen.model_dump()
         else:
             model, chosen, trials = self._search(name)
@@ -282,7 +271,7 @@ class _Fitting:
         """Fit a baseline, and tell so before."""
         self._told(name)(0, 1, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
         if name == "linear":
-            return LowRank(low_rank.fit(self.prepared, RANK, untried=LinearFit(**settings)).factors)
+            return low_rank.fit(self._matrix, RANK, untried=LinearFit(**settings)).factors
         return fit_model(name, self._matrix, settings)
 
     def _told(self, name: str) -> Progress:
@@ -346,7 +335,7 @@ def fit_model(name: str, matrix: csr_array, settings: Settings) -> LinearModel:
         UsageError: the data are too large for it.
     """
     if name == "neighbours":
-        return fit_neighbours(matrix, nearest_neighbours(matrix), [NeighbourFit(**settings)])[0]
+        return fit_rows(matrix, NeighbourFit(**settings))
     fits: dict[str, Callable[..., LinearModel]] = {"item_knn": fit_item_knn, "ease": fit_ease, "ials": fit_ials}
     return fits[name](matrix, **{key: value for key, value in settings.items() if key != "recency"})
 

@@ -10,14 +10,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from scipy.sparse import csr_array
 
-from multitudes.data.prepared import PreparedData
 from multitudes.errors import MachineWarning, MissingError
 from multitudes.linear.ease import COLUMNS, EIGENVECTORS, EaseSpectrum
 from multitudes.linear.elsa import Elsa
-from multitudes.linear.history import LinearFactors, LinearFit
-from multitudes.linear.interactions import interaction_matrix, require_pairs
+from multitudes.linear.history import HistoryModel, LinearFactors, LinearFit
 from multitudes.progress import Progress, silent
 from multitudes.threads import available_bytes
 
@@ -28,7 +27,7 @@ MODELS: Final = ("ease", "elsa")
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
 UNTRIED: Final = LinearFit()  # where nobody can be validated
 
-Judge = Callable[[LinearFactors, float], float]  # returns the hit rate of factors with an exponent of recency
+Judge = Callable[[HistoryModel, float], float]  # returns the hit rate of a model with an exponent of recency
 
 
 class Fit(NamedTuple):
@@ -54,26 +53,22 @@ Attempt = Callable[..., Fit]  # judges factors, given the settings they were fit
 
 
 def fit(
-    prepared: PreparedData,
+    matrix: csr_array,
     rank: int,
     judge: Judge | None = None,
     *,
     untried: LinearFit = UNTRIED,
-    include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Fit with each regularisation, normalisation and model, sum with each recency; keep what the judge rates best.
+    """Fit interactions (U, I + 1) with each setting, sum with each recency, and keep what the judge rates best.
 
     Without a judge the settings are ``untried``: those of an average data set, or of an earlier fit. ``progress`` is
     called after each fit.
 
     Raises:
-        DataError: no user has two items.
         MissingError: the memory is too small for any model. Of one that is left out, a ``MachineWarning`` tells.
     """
-    models = _models_within_memory(prepared, rank, MODELS if judge else (untried.model,))
-    matrix = interaction_matrix(prepared, include_validation=include_validation)
-    require_pairs(matrix, prepared)
+    models = _models_within_memory(matrix, rank, MODELS if judge else (untried.model,))
     if judge is None:
         return Fit(_solve(matrix, rank, untried), untried, int(matrix.nnz))
     fits = {"ease": (len(GRID) + len(NORMALISATIONS) - 1, _ease_fits), "elsa": (len(EXPONENTS), _elsa_fits)}
@@ -121,17 +116,17 @@ def _solve(matrix: csr_array, rank: int, settings: LinearFit) -> LinearFactors:
     return EaseSpectrum(matrix, rank, settings.normalisation).factors(settings.regularisation)
 
 
-def _models_within_memory(prepared: PreparedData, rank: int, models: Sequence[str]) -> list[str]:
+def _models_within_memory(matrix: csr_array, rank: int, models: Sequence[str]) -> list[str]:
     """Return the models that fit into the available memory; raise if none does, before anything is computed."""
-    items, events, available = prepared.n_items, len(prepared.event_item), available_bytes()
+    items, events, available = matrix.shape[1] - 1, int(matrix.nnz), available_bytes()
     width = {"ease": 3 * max(EIGENVECTORS, 2 * rank) + 6 * COLUMNS + 4 * rank, "elsa": 3 * rank}  # all at once
-    fitted = {"ease": 0, "elsa": 2 * rank * int((prepared.item_count > 0).sum())}  # of the items with events alone
+    fitted = {"ease": 0, "elsa": 2 * rank * np.unique(matrix.indices).size}  # of the items with events alone
     needed = {model: 4 * (items * width[model] + fitted[model]) + 8 * events for model in models}
     if available is None or not (too_large := [model for model in models if needed[model] > available]):
         return list(models)
     model = too_large[-1]
     problem = (
-        f"{prepared.path}: a linear model ({model.upper()}) of rank {rank} for {items:,} items and {events:,}"
+        f"a linear model ({model.upper()}) of rank {rank} for {items:,} items and {events:,}"
         f" events needs {needed[model] / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are available"
     )
     if len(too_large) == len(models):

@@ -11,7 +11,7 @@ Legend: B users · K vectors of each · n positives of one user · I items · R 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,47 @@ from multitudes.config import Config
 from multitudes.errors import ArtefactError
 from multitudes.memory_map import open_array
 
+if TYPE_CHECKING:  # a service needs no SciPy
+    from scipy.sparse import csr_array
+
+
+class HistoryModel(Protocol):
+    """A model that scores weighted histories of items."""
+
+    def scores(self, history: "csr_array") -> NDArray[np.float32]:
+        """Score all items.
+
+        Args:
+            history: the weights of the items of B histories, shape (B, I + 1).
+
+        Returns:
+            The score of every item, in that shape.
+        """
+        ...
+
+    def is_scored(self) -> NDArray[np.bool_]:
+        """Tell which items can be ranked.
+
+        Returns:
+            Which items can have a score that is not 0, shape (I + 1,).
+        """
+        ...
+
 
 class LinearFactors(NamedTuple):
     """A linear model of rank R: the input and the output vector of every item; zeros: the item has none."""
 
     input_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
     output_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
+
+    def scores(self, history: "csr_array") -> NDArray[np.float32]:
+        """Return the score of every item for histories; see ``HistoryModel``."""
+        scores_BI: NDArray[np.float32] = (history @ self.input_IR) @ self.output_IR.T
+        return scores_BI
+
+    def is_scored(self) -> NDArray[np.bool_]:
+        """Return which items have an output vector (I + 1)."""
+        return np.asarray(self.output_IR.any(axis=1))
 
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower

@@ -1,23 +1,25 @@
 """The fit of neighbours: a ridge regression of each item on its nearest neighbours by item-kNN.
 
 EASE inverts a matrix of all items; here each item is a small problem of its own, so the cost grows with the items, and
-threads share them.
+threads share them. To these weights may be added the strongest of a linear model of low rank (``linear.fit``): where
+items are many for the events, too few of them occur together, and a model of all items knows more.
 
 Legend: U users · I items · S neighbours of one item · E entries of the rows.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from threadpoolctl import threadpool_limits
 
-from multitudes.linear.interactions import user_weights
+from multitudes.linear import fit as linear
+from multitudes.linear.history import HistoryModel, LinearFactors
+from multitudes.linear.interactions import map_parts, user_weights
 from multitudes.linear.item_knn import fit_item_knn, largest_entries, select_entries
 from multitudes.linear.neighbours import NeighbourFit, Neighbours
 from multitudes.progress import Progress, silent
@@ -30,11 +32,15 @@ SHRINKAGE: Final = 20.0  # of the similarity that chooses the neighbours
 MAX_ROW: Final = 500  # entries of an item of the history: the strongest of what is next to many
 GRID: Final = (NeighbourFit(), NeighbourFit(root=80.0), NeighbourFit(ridge=1000.0))  # that validation chooses from
 USER_EXPONENTS: Final = (0.0, 0.3)
+LOW_RANK_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0, 2.0)
 RECENCIES: Final = (0.5, 0.25, 0.0, 0.75)
+RANK: Final = 64  # of the linear model
+MAX_LOW_RANK_ITEMS: Final = 100_000  # with interactions: the time of their strongest entries grows with the square
 _MAX_DENSE_ITEMS: Final = 11_000  # up to so many, the products of all pairs are computed at once: half a gigabyte
 _ITEMS_PER_CHUNK: Final = 256
+_SCORES_PER_CHUNK: Final = 1 << 22  # of a linear model
 
-Judge = Callable[[Neighbours, float], float]  # the hit rate of rows with an exponent of recency
+Judge = Callable[[HistoryModel, float], float]  # the hit rate of a model with an exponent of recency
 
 
 def neighbours_of_each(items: int) -> int:
@@ -112,33 +118,99 @@ def _ridge(
 
 def _by_source(weight_E: NDArray[np.float32], support: csr_array) -> Neighbours:
     """Return the rows by item of the history, of weights by target."""
-    rows = csr_array(csr_array((weight_E, support.indices, support.indptr), shape=support.shape).T)
-    rows.sort_indices()
-    if np.diff(rows.indptr).max(initial=0) > MAX_ROW:
-        strength = csr_array((np.abs(rows.data), rows.indices, rows.indptr), shape=rows.shape)
-        rows = select_entries(rows, largest_entries(strength, MAX_ROW))
-    return Neighbours(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data)
+    return _rows(csr_array(csr_array((weight_E, support.indices, support.indptr), shape=support.shape).T))
 
 
-def choose_neighbours(
-    matrix: csr_array, judge: Judge, progress: Progress = silent
-) -> tuple[Neighbours, NeighbourFit, list[dict[str, Any]]]:
-    """Return the rows that the judge rates best, their settings, and all trials: penalty first, recency last."""
-    support, trials = nearest_neighbours(matrix), list[dict[str, Any]]()
-    total = len(GRID) + len(USER_EXPONENTS) + len(RECENCIES) - 2
+def _rows(matrix: csr_array) -> Neighbours:
+    """Return the rows of a matrix, of each its strongest entries."""
+    matrix.sort_indices()
+    if np.diff(matrix.indptr).max(initial=0) > MAX_ROW:
+        strength = csr_array((np.abs(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
+        matrix = select_entries(matrix, largest_entries(strength, MAX_ROW))
+    return Neighbours(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
 
-    def attempt(rows: Neighbours, settings: NeighbourFit) -> tuple[float, Neighbours, NeighbourFit]:
+
+def strongest_entries(factors: LinearFactors) -> csr_array:
+    """Return the largest positive weights of a linear model by item of the history, shape (I + 1, I + 1)."""
+    used = np.flatnonzero(factors.is_scored())
+    output_NR, items, n = factors.output_IR[used], len(factors.input_IR), neighbours_of_each(len(used))
+    step = max(1, _SCORES_PER_CHUNK // max(len(used), 1))
+
+    def chunk(start: int) -> csr_array:
+        score_CN = factors.input_IR[start : start + step] @ output_NR.T
+        own_C = np.arange(start, start + len(score_CN))
+        place_C = np.searchsorted(used, own_C).clip(max=len(used) - 1)
+        is_own_C = used[place_C] == own_C
+        score_CN[np.flatnonzero(is_own_C), place_C[is_own_C]] = 0.0
+        best_CS = np.argpartition(-score_CN, min(n, len(used)) - 1, axis=1)[:, :n]
+        weight_CS = np.take_along_axis(score_CN, best_CS, axis=1).clip(min=0)
+        offset = np.arange(0, best_CS.size + 1, best_CS.shape[1])
+        found = csr_array((weight_CS.ravel(), used[best_CS.ravel()], offset), shape=(len(score_CN), items))
+        found.eliminate_zeros()
+        return found
+
+    with threadpool_limits(1):  # sums of several threads would depend on their number
+        return csr_array(vstack(list(map_parts(chunk, range(0, items, step))), format="csr"))
+
+
+def _with_low_rank(rows: Neighbours, added: csr_array, weight: float) -> Neighbours:
+    """Return rows to which the entries of a linear model are added, with a length relative to theirs."""
+    length = np.linalg.norm(rows.weight_E) / max(float(np.linalg.norm(added.data)), 1e-30)
+    return _rows(csr_array(rows.matrix() + added * np.float32(weight * length)))
+
+
+def fit_rows(matrix: csr_array, settings: NeighbourFit, progress: Progress = silent) -> Neighbours:
+    """Return the rows of interactions (U, I + 1) with settings that validation chose before."""
+    (rows,) = fit_neighbours(matrix, nearest_neighbours(matrix), [settings], progress)
+    if settings.low_rank is None:
+        return rows
+    factors = linear.fit(matrix, RANK, untried=settings.low_rank).factors
+    return _with_low_rank(rows, strongest_entries(factors), settings.low_rank_weight)
+
+
+class ChosenNeighbours(NamedTuple):
+    """The rows that validation rates best, their settings, their rate, and all trials."""
+
+    rows: Neighbours
+    settings: NeighbourFit
+    hit_rate: float | None  # None: nobody was validated
+    trials: list[dict[str, Any]]
+
+
+def choose_neighbours(matrix: csr_array, judge: Judge, progress: Progress = silent) -> ChosenNeighbours:
+    """Return the rows that the judge rates best: chosen by penalty first, then by users, low rank and recency."""
+    trials = list[dict[str, Any]]()
+
+    def attempt(rows: Neighbours, settings: NeighbourFit) -> ChosenNeighbours:
         rate = judge(rows, settings.recency)
         trials.append(settings.model_dump(exclude={"weight"}) | {"hit_rate": rate})
         progress(len(trials), total, "neighbours")
-        return rate, rows, settings
+        return ChosenNeighbours(rows, settings, rate, trials)
 
+    def better(best: ChosenNeighbours, rows: Neighbours, **changes: Any) -> ChosenNeighbours:  # noqa: ANN401
+        return max(best, attempt(rows, best.settings.model_copy(update=changes)), key=_rate)
+
+    has_low_rank = np.unique(matrix.indices).size <= MAX_LOW_RANK_ITEMS
+    total = len(GRID) + len(USER_EXPONENTS) + len(RECENCIES) - 2 + has_low_rank * len(LOW_RANK_WEIGHTS)
+    support = nearest_neighbours(matrix)
     fitted = zip(fit_neighbours(matrix, support, GRID), GRID, strict=True)
-    best = max((attempt(*one) for one in fitted), key=itemgetter(0))
+    best = max((attempt(*one) for one in fitted), key=_rate)
     for exponent in USER_EXPONENTS[1:]:
-        settings = best[2].model_copy(update={"user_exponent": exponent})
-        (rows,) = fit_neighbours(matrix, support, [settings])
-        best = max(best, attempt(rows, settings), key=itemgetter(0))
+        changed = best.settings.model_copy(update={"user_exponent": exponent})
+        best = better(best, *fit_neighbours(matrix, support, [changed]), user_exponent=exponent)
+    if has_low_rank:
+        found = linear.fit(
+            matrix, RANK, judge, progress=lambda *_: progress(len(trials), total, "neighbours, low rank")
+        )
+        low_rank = found.chosen.model_copy(update={"recency": 0.0})
+        ridge, added = best.rows, strongest_entries(found.factors)
+        for weight in LOW_RANK_WEIGHTS:
+            rows = _with_low_rank(ridge, added, weight)
+            best = better(best, rows, low_rank=low_rank, low_rank_weight=weight)
     for recency in RECENCIES[1:]:
-        best = max(best, attempt(best[1], best[2].model_copy(update={"recency": recency})), key=itemgetter(0))
-    return best[1], best[2], trials
+        best = better(best, best.rows, recency=recency)
+    return best
+
+
+def _rate(found: ChosenNeighbours) -> float:
+    return found.hit_rate or 0.0

@@ -8,7 +8,9 @@ that of an item with r_i newer ones in the history. This is Steck's sparse Marko
 1910.09645) with r = 0, but for the rule of S; with every item in S it is EASE. Penalty by popularity and weight of
 users follow EDLAE (NeurIPS 2020) and DAN (SIGIR 2025, arXiv 2504.05805).
 
-Weights may be negative: they carry as much as the positive ones. The fit: ``linear.neighbour_fit``.
+Weights may be negative: they carry as much as the positive ones. Where validation wants it, the strongest entries of a
+linear model of low rank are added to B: of items that hardly occur with others, a model of all items knows more. The
+fit: ``linear.neighbour_fit``.
 
 Legend: B users · U users of training · I items · S neighbours of one item · n items of one history · E entries of rows.
 """
@@ -24,7 +26,7 @@ from pydantic import Field
 from multitudes.batches.user_vectors import OwnEvents, UserVectors
 from multitudes.data.arrays import expand_ranges
 from multitudes.errors import ArtefactError
-from multitudes.linear.history import KINDS_ALONE, HistoryWeights
+from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearFit
 from multitudes.memory_map import open_array
 from multitudes.release.release import NEIGHBOUR_ARRAYS
 
@@ -48,6 +50,8 @@ class NeighbourFit(NeighbourWeights):
     ridge: float = 300.0  # λ
     root: float = 0.0  # α
     user_exponent: float = 0.0  # β
+    low_rank: LinearFit | None = None  # the model whose strongest entries are added; its recency counts for nothing
+    low_rank_weight: float = Field(0.0, ge=0, description="Length of what is added, relative to that of the ridge.")
 
 
 class Neighbours(NamedTuple):
@@ -104,6 +108,10 @@ class Neighbours(NamedTuple):
         """Return the score of every item for histories (B, I + 1) of weights, in that shape."""
         dense: NDArray[np.float32] = (history @ self.matrix()).toarray().astype(np.float32, copy=False)
         return dense
+
+    def is_scored(self) -> NDArray[np.bool_]:
+        """Return which items are in a row (I + 1)."""
+        return np.bincount(self.item_E, minlength=self.n_items + 1) > 0
 
 
 def no_vectors(positives: Sequence[NDArray[np.int64]] | None, history_length: int, width: int) -> UserVectors:

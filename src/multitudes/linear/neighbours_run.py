@@ -22,7 +22,7 @@ from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.interactions import interaction_matrix, item_factors, require_pairs
-from multitudes.linear.neighbour_fit import choose_neighbours, fit_neighbours, nearest_neighbours
+from multitudes.linear.neighbour_fit import ChosenNeighbours, choose_neighbours, fit_rows
 from multitudes.linear.neighbours import NeighbourFit, Neighbours, NeighbourSource, no_vectors
 from multitudes.linear.run import OneVectorRun, Validation, refit_config
 from multitudes.memory_map import open_array
@@ -104,24 +104,24 @@ def make_neighbours_run(
     require_pairs(matrix, prepared)
     validation = Validation.sample(prepared) if refit is None else None  # nobody is left to judge a final fit
     judged_users = 0 if validation is None else len(validation.held)
-    chosen, trials = config.neighbour_fit or NeighbourFit(), list[dict[str, object]]()
     if validation is not None and judged_users:
-        rows, chosen, trials = choose_neighbours(matrix, validation.hit_rate_of_neighbours, progress)
+        found = choose_neighbours(matrix, validation.hit_rate, progress)
     else:
-        (rows,) = fit_neighbours(matrix, nearest_neighbours(matrix), [chosen], progress)
+        settings = config.neighbour_fit or NeighbourFit()
+        found = ChosenNeighbours(fit_rows(matrix, settings, progress), settings, None, [])
     vectors_IR, seconds = item_factors(matrix, _WIDTH), time.perf_counter() - started_s
     outcome = {
         "finished": True,
         "judged_users": judged_users,
-        "validation_hit_rate": max((float(str(one["hit_rate"])) for one in trials), default=None),
-        "trials": trials,
+        "validation_hit_rate": found.hit_rate,
+        "trials": found.trials,
         "items_with_vectors": int(vectors_IR.any(axis=1).sum()),
-        "entries": len(rows.item_E),
+        "entries": len(found.rows.item_E),
     }
     with replace_folder(folder) as partial:
-        rows.save(partial)
+        found.rows.save(partial)
         np.save(partial / _VECTORS_FILE, vectors_IR, allow_pickle=False)
         speed = {"seconds": round(seconds, 3), "targets_per_s": round(matrix.nnz / max(seconds, 1e-9), 1)}
         append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
-        write_record(partial, record | outcome | chosen.model_dump())
+        write_record(partial, record | outcome | found.settings.model_dump(mode="json"))
     return NeighboursRun.open(folder, prepared.path)

@@ -12,7 +12,6 @@ Legend: U users of the data · B users · I items · R rank.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -29,8 +28,8 @@ from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.fit import UNTRIED, fit
-from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
-from multitudes.linear.interactions import history_matrix
+from multitudes.linear.history import KINDS_ALONE, HistoryModel, HistoryWeights, LinearFit, LinearHistory
+from multitudes.linear.interactions import history_matrix, interaction_matrix, require_pairs
 from multitudes.linear.neighbours import MAX_HISTORY, Neighbours
 from multitudes.metrics.ranking import hits_of_scores, target_rows
 from multitudes.nn.methods import LINEAR, Partition
@@ -72,32 +71,22 @@ class Validation(NamedTuple):
         held = select_users(held, rows)
         return cls(prepared, held, positive_items(prepared, held.user_B, held.end_B))
 
-    def hit_rate(self, factors: LinearFactors, recency: float) -> float:
-        """Return the share of the targets that are found by sums of factors."""
-        sum_BR = HistorySums(factors.input_IR, HistoryWeights(recency=recency)).user_sums(self.positives)
-        without_vector_I = np.asarray(~factors.output_IR.any(axis=1))
-        return self._hit_rate(lambda users: sum_BR[users] @ factors.output_IR.T, without_vector_I)
-
-    def hit_rate_of_neighbours(self, rows: Neighbours, recency: float) -> float:
-        """Return the share of the targets that are found by sums of rows."""
-        history = history_matrix(self.positives, rows.n_items, recency, MAX_HISTORY)
-        is_in_no_row_I = np.bincount(rows.item_E, minlength=rows.n_items + 1) == 0
-        return self._hit_rate(lambda users: rows.scores(history[users]), is_in_no_row_I)
-
-    def _hit_rate(self, scores: Callable[[slice], NDArray[np.float32]], without_vector_I: NDArray[np.bool_]) -> float:
+    def hit_rate(self, model: HistoryModel, recency: float) -> float:
         """Return the share of the targets that are among the ``CUTOFF`` best unseen items of their users.
 
-        A target that ties with the first item beyond the cut-off is a miss, so a user without a vector has no hit.
+        A target that ties with the first item beyond the cut-off is a miss, so a user without a score has no hit.
         """
-        held, hits = self.held, 0
+        newest = MAX_HISTORY if isinstance(model, Neighbours) else 0
+        history = history_matrix(self.positives, self.prepared.n_items, recency, newest)
+        held, hits, unscored_I = self.held, 0, ~model.is_scored()
         owner_T = target_rows(held.target_offset)
-        step = max(1, min(256, _SCORES_PER_CHUNK // len(without_vector_I)))
+        step = max(1, min(256, _SCORES_PER_CHUNK // len(unscored_I)))
         for start in range(0, len(held), step):
             users = slice(start, start + step)
-            score_BI = scores(users)
+            score_BI = model.scores(history[users])
             row, position = expand_ranges(self.prepared.event_offset[held.user_B[users]], held.end_B[users])
             score_BI[row, self.prepared.event_item[position]] = -np.inf
-            score_BI[:, without_vector_I] = -np.inf
+            score_BI[:, unscored_I] = -np.inf
             targets = slice(*np.searchsorted(owner_T, [start, start + len(score_BI)]).tolist())
             hits += hits_of_scores(score_BI, owner_T[targets] - start, held.target[targets], CUTOFF)
         return hits / max(len(held.target), 1)
@@ -205,12 +194,13 @@ def make_linear_run(
     started_s = time.perf_counter()
     validation = Validation.sample(prepared) if chosen is None else None  # nobody is left to judge a final fit
     judged_users = 0 if validation is None else len(validation.held)
+    matrix = interaction_matrix(prepared, include_validation=chosen is not None)
+    require_pairs(matrix, prepared)
     found = fit(
-        prepared,
+        matrix,
         whole.model.rank,
         validation.hit_rate if validation is not None and judged_users else None,
         untried=chosen or UNTRIED,
-        include_validation=chosen is not None,
         progress=progress,
     )
     seconds = time.perf_counter() - started_s

@@ -20,8 +20,8 @@ from multitudes.run_record import data_digest, new_record, read_record, write_re
 from multitudes.training import checkpoint, optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.neighbours import fit_run_neighbours
-from multitudes.training.selection import choose_list
+from multitudes.training.neighbours import JUDGES, fit_run_neighbours
+from multitudes.training.selection import choose_list, draw_validation_users
 from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
 
 
@@ -94,7 +94,7 @@ def finish_run(
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
     Optimisers and table of ``state`` are dropped: what follows needs the memory; ``keep_state``: the optimisers stay
-    in the run, for a warm start. Neighbours and the list are chosen on ``held``, who judged each epoch.
+    in the run, for a warm start. The list is chosen on ``held``, who judged each epoch, and neighbours on more users.
     """
     out, names = run.path, optimizer_state.weight_names(state)
     device, table = next(run.model.parameters()).device, run.model.items.id_embedding.weight
@@ -120,12 +120,13 @@ def finish_run(
     load_weights(model, out / WEIGHTS)
     best = TrainedRun(out, run.prepared, run.config, model.to(device))
     if run.config.model.neighbours:
-        found = fit_run_neighbours(best, held, progress)
-        result["neighbours"] = None if found is None else found.record
+        judges = draw_validation_users(run.prepared, run.config, JUDGES)
+        result["neighbours"], found = None, fit_run_neighbours(best, judges, progress)
         if found is not None:
-            found.source.rows.save(out)
             result["validation_hit_rate"] = found.hit_rate
-            best.neighbours = found.source
+        if found is not None and found.source is not None:
+            found.source.rows.save(out)
+            best.neighbours, result["neighbours"] = found.source, found.record
     if run.config.shares:  # those of the run before
         result |= {"shares": run.config.shares, "calibration": run.config.calibration}
     elif len(held) and len(kinds) > 1:

@@ -47,10 +47,14 @@ LEVEL: Final = 2.0  # standard errors of a paired difference, within which two l
 _USERS_PER_CHUNK: Final = 128
 
 
-def draw_validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
-    """Return the users on whom a training is judged, drawn by the seed; none if validation events are trained on."""
+def draw_validation_users(prepared: PreparedData, config: RunConfig, times: int = 1) -> HeldOut:
+    """Return the users on whom a training is judged, drawn by the seed; none if validation events are trained on.
+
+    ``times``: so many times as many as judge each epoch.
+    """
     held = held_out_users(prepared, "validation")  # the first users of a file differ from the others
-    rows = generator(config.seed, "validation users").permutation(np.arange(len(held)))[: config.train.validate_users]
+    rows = generator(config.seed, "validation users").permutation(np.arange(len(held)))
+    rows = rows[: times * config.train.validate_users]
     return select_users(held, np.sort(rows)[: 0 if config.final else None])
 
 
