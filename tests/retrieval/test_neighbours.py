@@ -133,20 +133,30 @@ def test_without_a_named_event_the_score_falls_by_exactly_its_term():
             assert scores[0][item] - scores[1][item] == pytest.approx(term, abs=1e-5)
 
 
-def test_squares_of_terms_say_which_interest_speaks_for_an_item():
+def test_squares_of_terms_relative_to_those_of_all_items_say_which_interest_speaks_for_an_item():
     strength = interest_terms(source(1.0).terms(OWN), OWN, np.array([5, 8]), 3)
-    np.testing.assert_allclose(strength, [[0, 1.0**2 + 0.7**2, 0, 0], [0, 0, 0, 3.0**2]], atol=1e-5)
+    of_all_items = 1.0**2 + 0.7**2 + 1.05**2 + 0.1**2
+    expected = np.array([[0, (1.0**2 + 0.7**2) / of_all_items, 0, 0], [0, 0, 0, 1]])
+    np.testing.assert_allclose(strength, expected, atol=1e-5)
 
 
-def test_own_events_are_of_the_interest_that_read_them_and_of_none_where_none_did():
-    history = np.array([[9, 3, 9, 5, 0, 0]])  # newest first; 9 occurs twice
+def test_an_interest_with_many_events_is_not_the_cause_of_everything():
+    own = OwnEvents(np.array([1, 2, 3]), np.array([9, 9, 1], np.float32), np.array([1, 1, 2]))
+    strength = interest_terms(source(1.0).terms(own), own, np.array([9]), 3)  # 9 × .2 and .3 speak for it
+    assert strength.argmax() == 2
+
+
+def test_own_events_are_of_the_interest_that_read_them_or_else_of_the_one_that_speaks_for_them():
+    history = np.array([[3, 1, 3, 6, 0, 0]])  # newest first; 3 occurs twice, 6 is read and of no interest
     assignment = np.array([[2, 1, 1, -1, -1, -1]])
-    (own,) = own_events([np.array([7, 5, 3, 9])], history, assignment, 1.0)
-    assert own.item_n.tolist() == [7, 5, 3, 9]
-    assert own.column_n.tolist() == [-1, -1, 1, 2]
-    np.testing.assert_allclose(own.weight_n, [1 / 4, 1 / 3, 1 / 2, 1])
-    (nothing,) = own_events([NONE], history, assignment, 1.0)
+    (own,) = own_events(source(), [np.array([7, 5, 8, 6, 1, 3])], history, assignment)
+    assert own.item_n.tolist() == [7, 5, 8, 6, 1, 3]
+    assert own.column_n.tolist() == [2, 1, -1, -1, 1, 2]
+    np.testing.assert_allclose(own.weight_n, np.ones(6))
+    (nothing,) = own_events(source(), [NONE], history, assignment)
     assert len(nothing.item_n) == 0
+    (alone,) = own_events(source(), [np.array([7, 5])], history, np.full((1, 6), -1))
+    assert alone.column_n.tolist() == [-1, -1]
 
 
 def test_a_batch_gets_the_lists_of_each_user_alone():

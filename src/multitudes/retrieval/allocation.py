@@ -23,7 +23,7 @@ from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares, resolve_shares
-from multitudes.retrieval.neighbours import own_events
+from multitudes.retrieval.neighbours import own_events, read_interests
 from multitudes.retrieval.request import Degradation
 from multitudes.retrieval.resolved_request import ResolvedRequest
 
@@ -202,10 +202,11 @@ def _history_weights(
         return None
     weights = []
     for b, (one, items) in enumerate(zip(requests, positives, strict=True)):
-        item_L, interest_L = one.context.histories.item_BL[0], vectors.assignment_BL[b]
-        newest, first = np.unique(item_L, return_index=True)
-        place = np.minimum(np.searchsorted(newest, items), len(newest) - 1)
-        interest = np.where(newest[place] == items, interest_L[first[place]], -1)
+        if vectors.own is None:
+            interest = read_interests(items, one.context.histories.item_BL[0], vectors.assignment_BL[b])
+        else:
+            interest = np.full(len(items), -1)
+            interest[len(items) - len(vectors.own[b].column_n) :] = vectors.own[b].column_n
         weight = np.where(np.isin(interest, list(one.preferences.muted_interests)), 0.0, 1.0)
         if vectors.share_BK is not None and np.nansum(vectors.share_BK[b]) > 0:
             owns_K = np.isin(np.arange(len(vectors.kinds)), interest)
@@ -258,8 +259,7 @@ def with_own_events(
     """Return the vectors with the own events of their users, which propose items beside them, if there are such."""
     if catalogue.neighbours is None:
         return vectors
-    recency = catalogue.neighbours.weights.recency
-    return vectors._replace(own=own_events(positives, item_BL, vectors.assignment_BL, recency))
+    return vectors._replace(own=own_events(catalogue.neighbours, positives, item_BL, vectors.assignment_BL))
 
 
 def _weigh_events(vectors: UserVectors, factor_BK: NDArray[np.float64]) -> UserVectors:

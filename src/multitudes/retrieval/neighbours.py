@@ -53,20 +53,38 @@ def release_neighbours(release: Release) -> NeighbourSource | None:
 
 
 def own_events(
-    positives: Sequence[NDArray[np.int64]], item_BL: NDArray[np.int64], assignment_BL: NDArray[np.int64], recency: float
+    source: NeighbourSource,
+    positives: Sequence[NDArray[np.int64]],
+    item_BL: NDArray[np.int64],
+    assignment_BL: NDArray[np.int64],
 ) -> list[OwnEvents]:
     """Return the own events of users: their newest positives, what each weighs, and the interest that each is of.
 
-    An event that the vectors did not read is of no interest: to give it to one would be a guess.
+    An event that the vectors did not read is of the interest whose events speak most for it, as a candidate is; without
+    one it is of none (−1).
     """
-    found = []
+    found, recency, columns = [], source.weights.recency, int(assignment_BL.max(initial=-1)) + 1
     for items, item_L, interest_L in zip(positives, item_BL, assignment_BL, strict=True):
         item_n = items[-MAX_HISTORY:]
-        newest, first = np.unique(item_L, return_index=True)
-        row_n, is_read_n = find_rows(newest, item_n)
-        column_n = np.where(is_read_n, interest_L[first[row_n]], -1) if len(newest) else np.full(len(item_n), -1)
-        found.append(OwnEvents(item_n, recency_weights(len(item_n), recency), column_n))
+        weight_n, column_n = recency_weights(len(item_n), recency), read_interests(item_n, item_L, interest_L)
+        is_read_n, other = column_n >= 0, np.flatnonzero(~np.isin(item_n, item_L))
+        if columns and len(other) and is_read_n.any():
+            read = OwnEvents(item_n[is_read_n], weight_n[is_read_n], column_n[is_read_n])
+            term_NK = interest_terms(source.terms(read), read, item_n[other], columns)[:, :columns]
+            column_n[other] = np.where(term_NK.any(axis=1), term_NK.argmax(axis=1), -1)
+        found.append(OwnEvents(item_n, weight_n, column_n))
     return found
+
+
+def read_interests(
+    item_n: NDArray[np.int64], item_L: NDArray[np.int64], interest_L: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the interest of each of some items of a user, by the history that the vectors read; −1: of none."""
+    newest, first = np.unique(item_L, return_index=True)
+    if not len(newest):
+        return np.full(len(item_n), -1)
+    row_n, is_read_n = find_rows(newest, item_n)
+    return np.where(is_read_n, interest_L[first[row_n]], -1)
 
 
 class RetrievableItems(Protocol):
@@ -86,26 +104,24 @@ def add_neighbours(
     limit_Q: NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]],
     hits: Hits,
-) -> Hits:
-    """Return the best ``limit_Q`` items of each list by the sum of both scores; ties go to the smaller item.
+) -> tuple[Hits, list[Terms]]:
+    """Return the best ``limit_Q`` items of each list by the sum of both scores, and the terms of each user.
 
-    ``queries`` are the user, the vector and the topic of each list; ``hits`` what the vectors found.
+    ``queries`` are the user, the vector and the topic of each list; ``hits`` what the vectors found. Ties go to the
+    smaller item.
     """
     assert vectors.own is not None
     joined = empty_hits(len(limit_Q), int(limit_Q.max(initial=0)))
-    sums = dict[tuple[int, int], Sums]()
-    terms = dict[int, Terms]()
+    sums, terms = dict[tuple[int, int], Sums](), list(map(source.terms, vectors.own))
     for q, (b, k, topic) in enumerate(zip(*(column.tolist() for column in queries), strict=True)):
         part = k if vectors.kinds[k] == "implicit" else -1  # -1: of all events
-        if b not in terms:
-            terms[b] = source.terms(vectors.own[b])
         if (b, part) not in sums:
             sums[b, part] = _allowed(_sums_of(terms[b], vectors.own[b], part), items.ids(), excluded[b])
         of_list = sums[b, part] if topic == ANY_TOPIC else _among(sums[b, part], items.index.items_of(topic))
         item_N, score_N = _join(vectors.vectors_BKD[b, k], items.index, hits, q, of_list, int(limit_Q[q]))
         joined.id_QN[q, : len(item_N)], joined.score_QN[q, : len(item_N)] = item_N, score_N
         joined.count_Q[q] = len(item_N)
-    return joined
+    return joined, terms
 
 
 def _sums_of(terms: Terms, own: OwnEvents, column: int) -> Sums:
@@ -152,13 +168,16 @@ def _join(query_D: NDArray[np.float32], index: Index, hits: Hits, q: int, sums: 
 def interest_terms(terms: Terms, own: OwnEvents, item_N: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
     """Return how much each interest, and at last the events of none, speak for distinct items (N, K + 1).
 
-    It is the sum of the squares of the positive terms: few large ones say more of a cause than many small ones.
+    It is the sum of the squares of the positive terms: few large ones say more of a cause than many small ones. It is
+    relative to that over all items: an interest with many events would be the cause of everything.
     """
     place_E, candidate_E = _of_items(terms, item_N)
-    cell_E = candidate_E * (columns + 1) + np.where(own.column_n < 0, columns, own.column_n)[terms.place_E[place_E]]
-    square_E = np.maximum(terms.term_E[place_E], 0) ** 2
-    sums = np.bincount(cell_E, square_E, minlength=len(item_N) * (columns + 1))
-    return np.asarray(sums.reshape(len(item_N), columns + 1), dtype=np.float64)
+    column_E = np.where(own.column_n < 0, columns, own.column_n)[terms.place_E]
+    square_E = np.maximum(terms.term_E, 0, dtype=np.float64) ** 2
+    total_K = np.bincount(column_E, square_E, minlength=columns + 1)
+    cell_E = candidate_E * (columns + 1) + column_E[place_E]
+    sums = np.bincount(cell_E, square_E[place_E], minlength=len(item_N) * (columns + 1))
+    return np.asarray(sums.reshape(len(item_N), columns + 1) / np.maximum(total_K, np.finfo(np.float64).tiny))
 
 
 def largest_terms(

@@ -177,7 +177,8 @@ class RecommendationBuilder:
                 examples = list(dict.fromkeys(item for _, item in own))[:MAX_EXAMPLES]
                 age_days = self._age_days(resolved, own[0][0]) if own else None
                 titles = tuple(map(self._names.label, examples))
-                interests.append(Interest(k, kind, name, share, titles, len(own), age_days))
+                n_items = len(own) if vectors.own is None else int((vectors.own[0].column_n == k).sum())
+                interests.append(Interest(k, kind, name, share, titles, n_items, age_days))
         return tuple(interests)
 
     def _age_days(self, resolved: ResolvedRequest, position: int) -> float | None:

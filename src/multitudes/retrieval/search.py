@@ -18,7 +18,7 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors, columns_o
 from multitudes.index.hits import truncate_hits
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tastes import NO_TASTE
-from multitudes.linear.neighbours import NeighbourSource
+from multitudes.linear.neighbours import Terms
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import UNWANTED, proposals, search_depths, vector_shares, without_history
 from multitudes.retrieval.catalogue import Catalogue, popular_items
@@ -29,7 +29,7 @@ from multitudes.retrieval.request import Shortfall
 POPULAR = -1  # the interest number of a popular item
 REPEAT = -2  # the interest number of an item that the user returns to; see ``retrieval.repeats``
 NO_ITEMS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-_USERS_PER_CHUNK = 512
+_USERS_PER_CHUNK = 128  # the terms of their scores take megabytes each
 _BY_ITEM: Final = ("item_N", "score_N", "interest_N", "found_by_NK")  # of ``Candidates``
 _LEAST_WEIGHT: Final = 1e-6  # of what has no place of its own, and fills what is left
 Value = TypeVar("Value", np.float32, np.float64)
@@ -99,6 +99,7 @@ class SearchResult(NamedTuple):
     user_Q: NDArray[np.int64]
     column_Q: NDArray[np.int64]
     hits: Hits
+    terms: Sequence[Terms] | None = None  # of the scores of each user, if own events propose too
 
     def top(self, limit_BK: NDArray[np.int64]) -> "SearchResult":
         """Return the first ``limit_BK`` items of each list."""
@@ -108,7 +109,8 @@ class SearchResult(NamedTuple):
         """Return the lists of some of the users, ascending."""
         chosen = np.flatnonzero(np.isin(self.user_Q, user_B))
         user_Q = np.searchsorted(user_B, self.user_Q[chosen])
-        return SearchResult(user_Q, self.column_Q[chosen], self.hits.select(chosen))
+        terms = None if self.terms is None else [self.terms[b] for b in user_B.tolist()]
+        return SearchResult(user_Q, self.column_Q[chosen], self.hits.select(chosen), terms)
 
 
 class SearchPlan(NamedTuple):
@@ -176,7 +178,7 @@ def _find_chunk(
     vectors, popular_B, share_BK, most_B1, limit_BK = plan_search(vectors, n, config, in_full=in_full)
     result = search_vectors(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
-    chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
+    chosen, (user_Q, column_Q, hits, terms) = blend.BLENDS[config.blend], result
     if chosen.terms:  # in place of scores, which do not compare
         hits = hits._replace(score_QN=chosen.terms(hits, share_BK[user_Q, column_Q]))
     merged = blend.merge_lists(hits, user_Q, column_Q, share_BK.shape)
@@ -189,8 +191,8 @@ def _find_chunk(
     found_BNK = _found_by(proposed, blended, score_BKN, n)
     if chosen.terms:
         blended = blended._replace(interest_BN=_interests(blended, vectors, score_BKN, found_BNK, catalogue))
-    if catalogue.neighbours is not None and vectors.own is not None:
-        blended = blended._replace(interest_BN=_by_terms(blended, vectors, found_BNK, catalogue.neighbours))
+    if terms is not None:
+        blended = blended._replace(interest_BN=_by_terms(blended, vectors, found_BNK, terms))
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most_B1), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, count in enumerate((blended.item_BN != NO_ID).sum(axis=1).tolist()):
@@ -249,9 +251,8 @@ def with_neighbours(
     if catalogue.neighbours is None or vectors.own is None:
         return found
     queries = (found.user_Q, found.column_Q, topic_Q)
-    return found._replace(
-        hits=add_neighbours(catalogue.neighbours, catalogue, vectors, queries, limit_Q, excluded, found.hits)
-    )
+    hits, terms = add_neighbours(catalogue.neighbours, catalogue, vectors, queries, limit_Q, excluded, found.hits)
+    return found._replace(hits=hits, terms=terms)
 
 
 def _found_by(
@@ -327,9 +328,9 @@ def _interests(
 
 
 def _by_terms(
-    blended: blend.BlendedList, vectors: UserVectors, found_BNK: NDArray[np.bool_], neighbours: NeighbourSource
+    blended: blend.BlendedList, vectors: UserVectors, found_BNK: NDArray[np.bool_], terms: Sequence[Terms]
 ) -> NDArray[np.int64]:
-    """Return the interest that each item is for: the one whose events add most to its score.
+    """Return the interest that each item is for: the one whose events speak most for it.
 
     Such an interest found the item, which is entered into ``found_BNK``. An item that the events of no interest speak
     for, or that a followed topic brought, stays for the list that it is from.
@@ -339,7 +340,7 @@ def _by_terms(
     is_topic_BN = columns_of("explicit", vectors.kinds)[interest_BN]
     for b, own in enumerate(vectors.own):
         count = int((blended.item_BN[b] != NO_ID).sum())
-        term_NK = interest_terms(neighbours.terms(own), own, blended.item_BN[b, :count], columns)
+        term_NK = interest_terms(terms[b], own, blended.item_BN[b, :count], columns)
         term_NK[:, :columns][:, ~vectors.mask_BK[b]] = 0.0
         largest_N = term_NK.argmax(axis=1)
         is_of_interest_N = (largest_N < columns) & (term_NK.max(axis=1, initial=0) > 0)
