@@ -42,7 +42,7 @@ from multitudes.linear import fit as low_rank
 from multitudes.linear.ease_model import EaseModel, fit_ease
 from multitudes.linear.history import HistoryModel, LinearFit
 from multitudes.linear.ials import Ials, fit_ials
-from multitudes.linear.interactions import history_matrix, interaction_matrix
+from multitudes.linear.interactions import history_matrix, interaction_matrix, require_pairs
 from multitudes.linear.item_knn import ItemKnn, fit_item_knn
 from multitudes.linear.neighbour_fit import choose_neighbours, fit_rows
 from multitudes.linear.neighbours import NeighbourFit
@@ -229,6 +229,8 @@ class _Fitting:
         """Return the settings with the highest hit rate on validation, with all trials, and their model."""
         model: LinearModel
         chosen, trials = DEFAULTS[name], [{**DEFAULTS[name], "hit_rate": None}]
+        if name in ("linear", "neighbours"):
+            require_pairs(self._matrix, self.prepared)
         if not len(self._users):
             model = self._fit(name, chosen)
         elif name == "neighbours":
