@@ -83,7 +83,7 @@ def tried(*lists: tuple[float, float], users: int = 400) -> list[TriedList]:
     """Return lists with these mean hits and served interests."""
     shares = [ALONE, *([DEFAULT_SHARES] * (len(lists) - 1))]
     return [
-        TriedList(own, 0.0, np.full(users, hits), np.full(users, served))
+        TriedList(own, 0.0, np.full((2, users), float(hits)), np.full(users, served))
         for own, (hits, served) in zip(shares, lists, strict=True)
     ]
 
@@ -101,12 +101,21 @@ def test_users_without_a_history_have_no_say_and_the_most_served_of_those_that_f
     assert best_list(tried((10, 0.5), (9.6, 0.9)), everybody) == 0
 
 
+def test_a_list_that_finds_fewer_in_its_first_places_is_not_taken() -> None:
+    lists, everybody = tried((10, 0.5), (10, 0.6), (10, 0.9)), np.arange(400)
+    assert best_list(lists, everybody) == 2, "the control"
+    lists[2].hits_GB[1] -= 0.5
+    assert best_list(lists, everybody) == 1
+
+
 def test_of_one_vector_and_several_that_are_level_one_has_the_list() -> None:
     """It costs one search; the several serve .02 more, which is noise, or the control: of nearly every user."""
     lists = tried((10, 0.5), (10, 0.6), (10, 0.62))
     lists[1] = lists[1]._replace(shares=ALONE, calibration=0.3)
     lists[2].served_B[:] += np.tile([1.0, -1.0], 200)
     assert best_list(lists, np.arange(400)) == 1
+    lists[2].served_B[:] = 0.604
+    assert best_list(lists, np.arange(400)) == 1, "of every user, but too little for what it costs"
     lists[2].served_B[:] = 0.62
     assert best_list(lists, np.arange(400)) == 2
 
@@ -151,7 +160,7 @@ def test_what_is_chosen_is_what_an_evaluation_measures_and_what_is_recorded(run:
     )
     assert record["list"] == choice.record
     assert len(choice.record["tried"]) == 2 * len(CALIBRATIONS)
-    settings = EvaluateConfig(split="validation", targets="new", budgets=(N,), controls="none", baselines="none")
+    settings = EvaluateConfig(split="validation", targets="new", budgets=(2, N), controls="none", baselines="none")
     found = evaluate(run, settings).result["methods"]["joint"]
     chosen = next(
         one
@@ -159,6 +168,8 @@ def test_what_is_chosen_is_what_an_evaluation_measures_and_what_is_recorded(run:
         if one["calibration"] == choice.calibration and one["shares"] == record["shares"]
     )
     assert found[f"hr@{N}"]["mean"] == pytest.approx(chosen["hit_rate"], abs=1e-6)
+    assert choice.record["first"] == 2
+    assert found["hr@2"]["mean"] == pytest.approx(chosen["first_hit_rate"], abs=1e-6)
     assert found[f"served@{N}"]["mean"] == pytest.approx(chosen["served"], abs=1e-6)
     other = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0, calibration=0.0)
     alone = evaluate(run, settings, other).result["methods"]["joint"]

@@ -34,7 +34,7 @@ from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.training.trained_run import TrainedRun
 
 RELATIVE_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0)  # spread of the sums over that of the tower's scores
-_JUDGED_WEIGHTS: Final = RELATIVE_WEIGHTS[1:3]  # under which the settings of the fit are compared
+_JUDGED_WEIGHTS: Final = RELATIVE_WEIGHTS[::2]  # under which the settings of the fit are compared
 JUDGES: Final = 5  # times as many users as judge an epoch: a choice among many needs more of them
 _MAX_SCORES: Final = 10**8  # of all users: bounds their number on a large corpus
 _SCORES_PER_CHUNK: Final = 1 << 24

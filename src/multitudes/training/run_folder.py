@@ -94,7 +94,7 @@ def finish_run(
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
     Optimisers and table of ``state`` are dropped: what follows needs the memory; ``keep_state``: the optimisers stay
-    in the run, for a warm start. The list is chosen on ``held``, who judged each epoch, and neighbours on more users.
+    in the run, for a warm start. Neighbours and the list are chosen on more users than ``held``, who judged each epoch.
     """
     out, names = run.path, optimizer_state.weight_names(state)
     device, table = next(run.model.parameters()).device, run.model.items.id_embedding.weight
@@ -119,8 +119,8 @@ def finish_run(
     model = build_model(run.prepared, run.config.method, run.config.model)
     load_weights(model, out / WEIGHTS)
     best = TrainedRun(out, run.prepared, run.config, model.to(device))
+    judges = draw_validation_users(run.prepared, run.config, JUDGES)
     if run.config.model.neighbours:
-        judges = draw_validation_users(run.prepared, run.config, JUDGES)
         result["neighbours"], found = None, fit_run_neighbours(best, judges, progress)
         if found is not None:
             result["validation_hit_rate"] = found.hit_rate
@@ -130,7 +130,7 @@ def finish_run(
     if run.config.shares:  # those of the run before
         result |= {"shares": run.config.shares, "calibration": run.config.calibration}
     elif len(held) and len(kinds) > 1:
-        choice = choose_list(best, held, min(run.config.train.eval_k, run.prepared.n_items))
+        choice = choose_list(best, judges, min(run.config.train.eval_k, run.prepared.n_items))
         result |= {} if choice is None else choice.to_record()
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
